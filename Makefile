@@ -1,0 +1,26 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint slow clean
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: .venv/installed  ## install, send a photograph at 10 dB and rho 1/12, write out/demo/report.html
+	$(BIN)/vqlink send sample:astronaut --snr 10 --rho 1/12 --out out/demo
+
+test: .venv/installed lint  ## the tests that every change must pass
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+slow: .venv/installed  ## the long tests too
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+clean:
+	rm -rf .venv out runs

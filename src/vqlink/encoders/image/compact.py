@@ -1,0 +1,57 @@
+"""The compact image encoder: residual GELU stages beside a linear block transform."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vqlink.layers.blocks import ResidualStage, SnrEmbedding, dct_basis, to_channels_last
+
+
+class CompactEncoder(nn.Module):
+    """Images -> one scale of latents at an eighth of their size.
+
+        x - 1/2 --+-- unshuffle 4 -- conv -- stage (1/4) -- down -- stage (1/8) -- conv --+-- z
+                  +-- linear 8x8 block transform (starts as a DCT) ------------------------+
+
+    The linear branch makes the untrained code a plain analogue transform code, which shortens
+    training; what the residual stages learn comes on top.
+
+    Args:
+        channels: real latent values per 8x8 block; rho = channels / 2 / (8 * 8 * 3).
+        width: channels at a quarter of the size and at an eighth of it.
+        depth: residual blocks at each.
+    """
+
+    stride = 8
+
+    def __init__(
+        self, channels: int, *, width: tuple[int, int], depth: tuple[int, int], features: int = 64
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.condition = SnrEmbedding(features)
+        self.stem = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, width[0], 3, padding=1))
+        self.fine = ResidualStage(width[0], features, depth[0])
+        self.down = nn.Conv2d(width[0], width[1], 3, stride=2, padding=1)
+        self.coarse = ResidualStage(width[1], features, depth[1])
+        self.head = nn.Conv2d(width[1], channels, 3, padding=1)
+        self.linear = nn.Conv2d(3, channels, 8, stride=8)
+        with torch.no_grad():
+            self.linear.weight.copy_(dct_basis(8, channels))
+            nn.init.zeros_(self.head.weight)
+            for layer in (self.linear, self.head):
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, snr_db: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) float32 in [0, 1], H and W multiples of 8, and (B,) dB -> latents.
+
+        Returns:
+            One tensor (B, H/8, W/8, channels).
+        """
+        centred = x - 0.5
+        condition = self.condition(snr_db)
+        hidden = self.fine(self.stem(centred), condition)
+        hidden = self.coarse(self.down(hidden), condition)
+        return (to_channels_last(self.head(hidden) + self.linear(centred)),)
