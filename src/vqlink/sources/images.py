@@ -27,9 +27,9 @@ MIN_SIDE = 16
 """Shortest side, in pixels, that is read."""
 MAX_PIXELS = 20_000_000
 """Most pixels that are read; larger files are refused by their header, before decoding."""
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff")
-    + (".bmp", ".jp2", ".ppm", ".pgm")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff"),
+    *(".bmp", ".jp2", ".ppm", ".pgm"),
 )
 """File name endings that count as images when a folder is searched."""
 SAMPLES = {
