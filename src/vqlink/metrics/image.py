@@ -6,8 +6,8 @@ the mean PSNR of a test set is the mean of its images' PSNRs, not the PSNR of th
 
 SSIM and MS-SSIM follow torchmetrics (Gaussian 11x11, sigma 1.5, data range 255, K1 = 0.01,
 K2 = 0.03, each colour alone, then the mean) to 1e-5. They are computed here, in horizontal strips
-and with a separable filter: ten times as fast, and a 20-megapixel photograph needs no more working
-memory than its own pixels.
+and with a separable filter: several times as fast, and a 20-megapixel photograph needs little more
+working memory than its own pixels.
 """
 
 from __future__ import annotations
