@@ -148,11 +148,14 @@ class _ParquetImages:
         return int(self._parquet.metadata.num_rows)
 
     def _check_column(self) -> None:
+        from pyarrow.types import is_struct  # type: ignore[import-untyped]
+
         schema = self._parquet.schema_arrow
         names = [field.name for field in schema]
         if COLUMN not in names:
             raise VqlinkError(f"{self.file}: has no column {COLUMN!r}, only {', '.join(names)}")
-        if "bytes" not in [field.name for field in schema.field(COLUMN).type]:
+        kind = schema.field(COLUMN).type
+        if not is_struct(kind) or "bytes" not in [field.name for field in kind]:
             raise VqlinkError(f"{self.file}: column {COLUMN!r} is not a struct with bytes and path")
 
     def data(self, row: int) -> bytes:

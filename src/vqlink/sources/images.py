@@ -44,7 +44,7 @@ SAMPLES = {
 """Photographs that come inside scikit-image's wheel, by the name after ``sample:``."""
 
 # Only formats with a header that tells the size, and none that start other programs (EPS).
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "JPEG2000", "PPM")
+_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM")
 
 
 def open_image(location: str) -> Tensor:
@@ -152,12 +152,12 @@ def _decode(file: BinaryIO, name: str) -> Tensor:
 @contextmanager
 def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     """Pillow's picture, its header alone read; what Pillow throws, here or later, as one line."""
-    _register_heif_if_needed(file)
+    formats = _formats_for(file)
     try:
         # Pillow's warnings are about oddities in tags, and about sizes that we refuse anyway.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(file, formats=_FORMATS) as picture:
+            with Image.open(file, formats=formats) as picture:
                 yield picture
     except VqlinkError:
         raise
@@ -169,14 +169,16 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise VqlinkError(f"{name}: damaged or cut short ({_one_line(error)})") from None
 
 
-def _register_heif_if_needed(file: BinaryIO) -> None:
-    """Let Pillow read HEIC; imports libheif only where the file is of its family."""
+def _formats_for(file: BinaryIO) -> tuple[str, ...]:
+    """Pillow's decoders to try; imports libheif only for files of the HEIF family."""
     head = file.read(12)
     file.seek(0)
-    if head[4:8] == b"ftyp" and head[8:12] not in (b"avif", b"avis"):
-        from pillow_heif import register_heif_opener
+    if head[4:8] != b"ftyp" or head[8:12] in (b"avif", b"avis"):
+        return _FORMATS
+    from pillow_heif import register_heif_opener
 
-        register_heif_opener()
+    register_heif_opener()
+    return (*_FORMATS, "HEIF")
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
