@@ -97,6 +97,10 @@ class Quantizer(Protocol):
 
     def __call__(self, z: Tensor, *, generator: Generators | None = None) -> QuantizerOutput: ...
 
+    def hard(self, z: Tensor) -> Tensor:
+        """(..., D) latents -> (..., D) codewords: ``decode(encode(z))``, without indices."""
+        ...
+
     def encode(self, z: Tensor) -> Tensor:
         """(..., D) latents -> (...) int64 indices of the codewords that go on the air."""
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -69,32 +68,3 @@ def to_channels_last(x: Tensor) -> Tensor:
 def to_channels_first(z: Tensor) -> Tensor:
     """(B, h, w, C) latents -> (B, C, h, w) feature maps."""
     return z.permute(0, 3, 1, 2)
-
-
-def dct_basis(size: int, count: int) -> Tensor:
-    """The ``count`` lowest 2-D DCT-II basis images of a ``size`` x ``size`` RGB block.
-
-    Luma and chroma (JPEG's YCbCr directions, made orthonormal) are ranked together by the spectral
-    weight of natural images, chroma counted at an eighth of luma's variance.
-
-    Returns:
-        (count, 3, size, size) float32, orthonormal rows.
-    """
-    n = torch.arange(size, dtype=torch.float64)
-    rows = torch.cos(torch.pi * (n[None, :] + 0.5) * n[:, None] / size)
-    rows = rows / rows.norm(dim=1, keepdim=True)
-    colours = torch.tensor(
-        [[1.0, 1.0, 1.0], [-1.0, -1.0, 2.0], [1.0, -1.0, 0.0]], dtype=torch.float64
-    )
-    colours = colours / colours.norm(dim=1, keepdim=True)
-    ranked = sorted(
-        ((1.0 if c == 0 else 0.125) / (1.0 + u * u + v * v), -c, -u, -v)
-        for c in range(3)
-        for u in range(size)
-        for v in range(size)
-    )[::-1][:count]
-    basis = [
-        colours[-c][:, None, None] * (rows[-u][:, None] * rows[-v][None, :])
-        for _, c, u, v in ranked
-    ]
-    return torch.stack(basis).float()

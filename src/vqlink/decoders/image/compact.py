@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.blocks import ResidualStage, SnrEmbedding, dct_basis, to_channels_first
+from vqlink.layers.blocks import ResidualStage, SnrEmbedding, to_channels_first
+from vqlink.layers.dct import BlockDCT
 
 
 class CompactDecoder(nn.Module):
     """Received latents -> images eight times as large.
 
-        y --+-- conv -- stage (1/8) -- up -- stage (1/4) -- conv -- shuffle 4 --+-- + 1/2 -- x
-            +-- linear 8x8 block synthesis (starts as an inverse DCT) -----------+
+        y --+-- conv -- stage (1/8) -- up -- stage (1/4) -- conv -- inverse DCT 4 --+-- + 1/2 -- x
+            +-- 1x1 conv -- inverse DCT 8 ------------------------------------------+
 
     Args:
         channels: real latent values per 8x8 block.
@@ -24,21 +25,23 @@ class CompactDecoder(nn.Module):
         self, channels: int, *, width: tuple[int, int], depth: tuple[int, int], features: int = 64
     ) -> None:
         super().__init__()
+        self.reach = 4 * (2 * depth[0] + 1) + 8 * (2 * depth[1] + 1)  # pixels
         self.condition = SnrEmbedding(features)
         self.stem = nn.Conv2d(channels, width[1], 3, padding=1)
         self.coarse = ResidualStage(width[1], features, depth[1])
         self.up = nn.Sequential(nn.Conv2d(width[1], 4 * width[0], 1), nn.PixelShuffle(2))
         self.fine = ResidualStage(width[0], features, depth[0])
-        self.head = nn.Sequential(nn.Conv2d(width[0], 48, 3, padding=1), nn.PixelShuffle(4))
-        self.linear = nn.ConvTranspose2d(channels, 3, 8, stride=8)
+        self.head = nn.Conv2d(width[0], 48, 3, padding=1)
+        self.linear = nn.Conv2d(channels, 192, 1)
+        self.fine_dct, self.block_dct = BlockDCT(4), BlockDCT(8)
         with torch.no_grad():
-            # The power constraint sets the latents' scale, so the synthesis starts at the mean
-            # deviation of a DCT coefficient of natural images rather than at 1.
-            self.linear.weight.copy_(0.5 * dct_basis(8, channels))
-            head = self.head[0]
-            assert isinstance(head, nn.Conv2d)
-            nn.init.zeros_(head.weight)
-            for layer in (self.linear, head):
+            # Undo the encoder's amplitudes; the power constraint has scaled all of them.
+            sent = self.block_dct.deviation[:channels]
+            scale = (2 * sent.mean()).sqrt()
+            nn.init.zeros_(self.linear.weight)
+            self.linear.weight[:channels, :, 0, 0] = (scale / sent.sqrt()).diag()
+            nn.init.zeros_(self.head.weight)
+            for layer in (self.linear, self.head):
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
@@ -52,4 +55,5 @@ class CompactDecoder(nn.Module):
         condition = self.condition(snr_db)
         hidden = self.coarse(self.stem(received), condition)
         hidden = self.fine(self.up(hidden), condition)
-        return self.head(hidden) + self.linear(received) + 0.5
+        fine = self.fine_dct.inverse(self.head(hidden))
+        return fine + self.block_dct.inverse(self.linear(received)) + 0.5

@@ -5,17 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.blocks import ResidualStage, SnrEmbedding, dct_basis, to_channels_last
+from vqlink.layers.blocks import ResidualStage, SnrEmbedding, to_channels_last
+from vqlink.layers.dct import BlockDCT
 
 
 class CompactEncoder(nn.Module):
     """Images -> one scale of latents at an eighth of their size.
 
-        x - 1/2 --+-- unshuffle 4 -- conv -- stage (1/4) -- down -- stage (1/8) -- conv --+-- z
-                  +-- linear 8x8 block transform (starts as a DCT) ------------------------+
+        x - 1/2 --+-- DCT 4 -- conv -- stage (1/4) -- down -- stage (1/8) -- conv --+-- z
+                  +-- DCT 8 -- 1x1 conv --------------------------------------------+
 
-    The linear branch makes the untrained code a plain analogue transform code, which shortens
-    training; what the residual stages learn comes on top.
+    The linear branch starts by sending the leading DCT coefficients at the amplitudes that are
+    best for a linear code, the square roots of their deviations; what the residual stages learn
+    comes on top.
 
     Args:
         channels: real latent values per 8x8 block; rho = channels / 2 / (8 * 8 * 3).
@@ -30,15 +32,18 @@ class CompactEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = channels
+        self.reach = 4 * (2 + 2 * depth[0]) + 8 * (2 * depth[1] + 1)  # pixels
         self.condition = SnrEmbedding(features)
-        self.stem = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, width[0], 3, padding=1))
+        self.fine_dct, self.block_dct = BlockDCT(4), BlockDCT(8)
+        self.stem = nn.Conv2d(48, width[0], 3, padding=1)
         self.fine = ResidualStage(width[0], features, depth[0])
         self.down = nn.Conv2d(width[0], width[1], 3, stride=2, padding=1)
         self.coarse = ResidualStage(width[1], features, depth[1])
         self.head = nn.Conv2d(width[1], channels, 3, padding=1)
-        self.linear = nn.Conv2d(3, channels, 8, stride=8)
+        self.linear = nn.Conv2d(192, channels, 1)
         with torch.no_grad():
-            self.linear.weight.copy_(dct_basis(8, channels))
+            nn.init.zeros_(self.linear.weight)
+            self.linear.weight[:, :channels, 0, 0] = self.block_dct.deviation[:channels].sqrt().diag()
             nn.init.zeros_(self.head.weight)
             for layer in (self.linear, self.head):
                 assert layer.bias is not None
@@ -52,6 +57,6 @@ class CompactEncoder(nn.Module):
         """
         centred = x - 0.5
         condition = self.condition(snr_db)
-        hidden = self.fine(self.stem(centred), condition)
+        hidden = self.fine(self.stem(self.fine_dct(centred)), condition)
         hidden = self.coarse(self.down(hidden), condition)
-        return (to_channels_last(self.head(hidden) + self.linear(centred)),)
+        return (to_channels_last(self.head(hidden) + self.linear(self.block_dct(centred))),)

@@ -1,0 +1,70 @@
+"""Recipe -> objects: one ``match`` for each stage."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from typing_extensions import assert_never
+
+from vqlink.config.channels import build_channel
+from vqlink.config.schema import (
+    CompactEncoderConfig,
+    CompactNet,
+    IdentityConfig,
+    QAMConfig,
+    QuantizerConfig,
+    Recipe,
+    ValuesLinkConfig,
+)
+from vqlink.decoders.image.compact import CompactDecoder
+from vqlink.encoders.image.compact import CompactEncoder
+from vqlink.links.values import ValuesLink
+from vqlink.quantizers.identity import Identity
+from vqlink.quantizers.qam import QAMQuantizer
+from vqlink.systems.jscc import JSCC
+
+
+def build_system(recipe: Recipe) -> JSCC:
+    """The recipe's transceiver, initialised from its seed; global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        return JSCC(
+            build_encoder(recipe.encoder),
+            build_quantizer(recipe.quantizer, regularise="kl" in recipe.losses),
+            build_link(recipe.link),
+            build_decoder(recipe.decoder, recipe.encoder.channels),
+            name=recipe.name,
+        )
+
+
+def build_encoder(config: CompactEncoderConfig) -> nn.Module:
+    return CompactEncoder(
+        config.channels, width=config.width, depth=config.depth, features=config.features
+    )
+
+
+def build_decoder(config: CompactNet, channels: int) -> nn.Module:
+    return CompactDecoder(
+        channels, width=config.width, depth=config.depth, features=config.features
+    )
+
+
+def build_quantizer(config: QuantizerConfig, *, regularise: bool = False) -> nn.Module:
+    match config:
+        case IdentityConfig():
+            return Identity()
+        case QAMConfig():
+            return QAMQuantizer(
+                config.order, hardness=config.hardness[0], regularise=regularise
+            )
+        case _:
+            assert_never(config)
+
+
+def build_link(config: ValuesLinkConfig) -> ValuesLink:
+    return ValuesLink(
+        build_channel(config.channel),
+        power=config.power,
+        equalizer=config.equalizer,
+        precode=config.precode,
+    )

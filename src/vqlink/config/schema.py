@@ -1,0 +1,151 @@
+"""The recipe: an experiment as data.
+
+Every part is a tagged union on ``kind``; :mod:`vqlink.config.build` turns it into objects with one
+``match`` for each stage. Together they are the table of contents of what vqlink can build.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vqlink.config.channels import AWGNConfig, ChannelConfig
+
+
+class Part(BaseModel):
+    """Frozen, and a key that it does not know is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageSource(Part):
+    """Random crops of pictures.
+
+    Attributes:
+        train, validation: a folder of pictures, a parquet file, or ``hf:NAME:SPLIT``.
+        crop: side of the square windows in pixels.
+        scales: range of the random downscaling that comes before a crop.
+    """
+
+    kind: Literal["images"] = "images"
+    train: str
+    validation: str | None = None
+    crop: int = Field(64, ge=16, multiple_of=8)
+    scales: tuple[float, float] = (1.0, 1.0)
+
+
+class CompactNet(Part):
+    """The compact residual net; ``depth`` and ``width`` at 1/4 and at 1/8 of the image's size."""
+
+    kind: Literal["compact"] = "compact"
+    width: tuple[int, int] = (96, 128)
+    depth: tuple[int, int] = (2, 3)
+    features: int = Field(64, ge=1)
+
+
+class CompactEncoderConfig(CompactNet):
+    """``channels`` real values for each 8x8 block: rho = channels / 384."""
+
+    channels: int = Field(ge=2, multiple_of=2)
+
+
+class IdentityConfig(Part):
+    """No quantization: any complex value may be sent."""
+
+    kind: Literal["identity"] = "identity"
+
+
+class QAMConfig(Part):
+    """Soft-to-hard onto a square QAM (001, eq. 12-13).
+
+    Attributes:
+        order: number of points.
+        hardness: sigma_q at the first and at the last training step; it rises linearly.
+    """
+
+    kind: Literal["qam"] = "qam"
+    order: Literal[4, 16, 64, 256, 1024, 4096]
+    hardness: tuple[float, float] = (5.0, 100.0)
+
+
+QuantizerConfig = Annotated[IdentityConfig | QAMConfig, Field(discriminator="kind")]
+
+
+class ValuesLinkConfig(Part):
+    """Latents as channel symbols; see :class:`vqlink.links.values.ValuesLink`."""
+
+    kind: Literal["values"] = "values"
+    channel: ChannelConfig = AWGNConfig()
+    power: Literal["message", "constellation", "none"] = "message"
+    equalizer: Literal["none", "zero_forcing", "mmse"] = "zero_forcing"
+    precode: bool = False
+
+
+class TrainingConfig(Part):
+    """The plain loop's settings.
+
+    Attributes:
+        steps: optimiser steps of the whole run; schedules stretch over it.
+        messages, windows: a batch is this many messages of this many crops each.
+        learning_rate: peak of a linear warm-up and a cosine to zero (AdamW).
+        snr_db: range that each message's SNR is drawn from, uniformly.
+        snr_slope: a message at s dB weighs 10^(slope * s / 10) in the loss, since the error falls
+            about so much with the SNR; 0 leaves the noisiest messages to decide.
+        ema: decay of the averaged weights, which are the ones that ship.
+        init_from: a zoo name or weights folder to start from; tensors of another shape give their
+            leading part.
+    """
+
+    steps: int = Field(ge=1)
+    messages: int = Field(4, ge=1)
+    windows: int = Field(4, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup: int = Field(200, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    snr_slope: float = 0.4
+    ema: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = False
+    init_from: str | None = None
+    seed: int = 0
+    log_every: int = Field(50, ge=1)
+    checkpoint_seconds: float = Field(60.0, gt=0)
+    validate_every: int = Field(2000, ge=1)
+
+
+class EvaluationConfig(Part):
+    """Points that a run is judged at while it trains, and how many pictures."""
+
+    snr_db: tuple[float, ...] = (0.0, 10.0, 20.0)
+    samples: int = Field(16, ge=1)
+
+
+class Recipe(Part):
+    """One experiment. ``deviations`` says where it departs from its paper, and why."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    paper: str
+    figure: str
+    source: ImageSource
+    encoder: CompactEncoderConfig
+    quantizer: QuantizerConfig
+    link: ValuesLinkConfig
+    decoder: CompactNet
+    losses: dict[Literal["mse", "kl"], float]
+    training: TrainingConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    deviations: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _losses_exist(self) -> Recipe:
+        if "kl" in self.losses and not isinstance(self.quantizer, QAMConfig):
+            raise ValueError("losses.kl needs a quantizer with a constellation")
+        return self
+
+    @property
+    def rho(self) -> float:
+        """Complex channel uses per source value, on images of whole blocks."""
+        return self.encoder.channels / 2 / (8 * 8 * 3)

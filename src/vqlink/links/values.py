@@ -1,0 +1,103 @@
+"""The value link: latents become channel symbols directly, two real values to a channel use."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vqlink.links.equalize import mmse, precode_phase, zero_forcing
+from vqlink.links.power import PowerConstraint, drive, message_power
+from vqlink.protocols import Channel, LinkOutput, Point, Quantizer
+from vqlink.rng import Generators
+
+Equalizer = Literal["none", "zero_forcing", "mmse"]
+
+
+class ValuesLink(nn.Module):
+    """All scales of one message as one frame of complex symbols across ``channel``.
+
+        values -- (I, Q) pairs -- frame -- [precode] -- channel -- equalise -- values
+
+    The receiver knows h and N0; the transmitter knows the phase of h where ``precode`` is set
+    (DeepJSCC-Q, eq. 3).
+
+    Args:
+        channel: physics.
+        power: which constraint :meth:`drive` makes the message meet.
+        equalizer: the receiver's front end; ``zero_forcing`` is eq. 2.
+        precode: phase precoding at the transmitter.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        power: PowerConstraint = "message",
+        equalizer: Equalizer = "zero_forcing",
+        precode: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channel = channel
+        self.power: PowerConstraint = power
+        self.equalizer: Equalizer = equalizer
+        self.precode = precode
+
+    def drive(self, latents: tuple[Tensor, ...], quantizer: Quantizer) -> tuple[Tensor, ...]:
+        """Scale the latents, all scales of a message together, for the power constraint.
+
+        Args:
+            latents: (B, ..., D) with D even, one a scale.
+            quantizer: what comes after; its hard decision decides the power.
+        """
+        frame, shapes = _to_frame(latents)
+        finite = math.isfinite(quantizer.bits_per_vector)
+        return _from_frame(drive(frame, self.power, quantizer.hard, finite=finite), shapes)
+
+    def forward(
+        self, values: tuple[Tensor, ...], point: Point, *, generator: Generators
+    ) -> LinkOutput:
+        """Send what the quantizer put out.
+
+        Args:
+            values: (B, ..., D) float32 with D even, one a scale.
+
+        Returns:
+            The equalised values in the same shapes, the exact channel uses, the measured power.
+        """
+        frame, shapes = _to_frame(values)
+        tx_power = message_power(frame.detach())
+        symbols = torch.view_as_complex(frame.contiguous())
+        gain = self.channel.gains(symbols, generator=generator)
+        if self.precode:
+            symbols = precode_phase(symbols, gain)
+        arrived = self.channel(symbols, point, generator=generator, gain=gain)
+        if self.equalizer == "zero_forcing":
+            received = zero_forcing(arrived.y, arrived.gain)
+        elif self.equalizer == "mmse":
+            received = mmse(arrived.y, arrived.gain, arrived.noise_var)
+        else:
+            received = arrived.y
+        stats = {"gain_power": arrived.gain.abs().square().flatten(1).mean(dim=1)}
+        return LinkOutput(
+            received=_from_frame(torch.view_as_real(received), shapes),
+            uses=frame.shape[1],
+            tx_power=tx_power,
+            stats=stats,
+        )
+
+
+def _to_frame(latents: tuple[Tensor, ...]) -> tuple[Tensor, list[torch.Size]]:
+    """Scales (B, ..., D) -> one frame (B, n, 2), scale after scale, and their shapes."""
+    if any(z.shape[-1] % 2 for z in latents):
+        raise ValueError("a channel use takes two real values: the latents' width must be even")
+    pairs = [z.float().reshape(z.shape[0], -1, 2) for z in latents]
+    return torch.cat(pairs, dim=1), [z.shape for z in latents]
+
+
+def _from_frame(frame: Tensor, shapes: list[torch.Size]) -> tuple[Tensor, ...]:
+    sizes = [math.prod(shape[1:]) // 2 for shape in shapes]
+    parts = frame.split(sizes, dim=1)
+    return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
