@@ -8,6 +8,7 @@ another, and so that evaluation noise belongs to (seed, point, repeat, sample) a
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import torch
@@ -62,4 +63,5 @@ def complex_normal(
 ) -> Tensor:
     """Circular complex64 draws CN(0, 1): variance 1/2 in each real dimension."""
     parts = normal((*shape, 2), generator=generator, like=like)
-    return torch.view_as_complex(parts) * 0.5**0.5
+    symbols: Tensor = torch.view_as_complex(parts * math.sqrt(0.5))
+    return symbols

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import torch
 from torch import nn
-from typing_extensions import assert_never
 
+from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.channels import build_channel
 from vqlink.config.schema import (
     CompactEncoderConfig,
@@ -19,6 +21,7 @@ from vqlink.config.schema import (
 from vqlink.decoders.image.compact import CompactDecoder
 from vqlink.encoders.image.compact import CompactEncoder
 from vqlink.links.values import ValuesLink
+from vqlink.protocols import VqlinkError
 from vqlink.quantizers.identity import Identity
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.systems.jscc import JSCC
@@ -54,16 +57,17 @@ def build_quantizer(config: QuantizerConfig, *, regularise: bool = False) -> nn.
         case IdentityConfig():
             return Identity()
         case QAMConfig():
-            return QAMQuantizer(
-                config.order, hardness=config.hardness[0], regularise=regularise
-            )
+            return QAMQuantizer(config.order, hardness=config.hardness[0], regularise=regularise)
         case _:
             assert_never(config)
 
 
 def build_link(config: ValuesLinkConfig) -> ValuesLink:
+    channel = build_channel(config.channel)
+    if not isinstance(channel, SymbolChannel):
+        raise VqlinkError(f"a value link sends complex symbols: {config.channel.kind} carries bits")
     return ValuesLink(
-        build_channel(config.channel),
+        channel,
         power=config.power,
         equalizer=config.equalizer,
         precode=config.precode,

@@ -120,7 +120,7 @@ class EvaluationConfig(Part):
     """Points that a run is judged at while it trains, and how many pictures."""
 
     snr_db: tuple[float, ...] = (0.0, 10.0, 20.0)
-    samples: int = Field(16, ge=1)
+    samples: int = Field(default=16, ge=1)
 
 
 class Recipe(Part):

@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vqlink.channels.symbol import SymbolChannel
 from vqlink.links.equalize import mmse, precode_phase, zero_forcing
 from vqlink.links.power import PowerConstraint, drive, message_power
-from vqlink.protocols import Channel, LinkOutput, Point, Quantizer
+from vqlink.protocols import LinkOutput, Point, Quantizer
 from vqlink.rng import Generators
 
 Equalizer = Literal["none", "zero_forcing", "mmse"]
@@ -33,7 +34,7 @@ class ValuesLink(nn.Module):
 
     def __init__(
         self,
-        channel: Channel,
+        channel: SymbolChannel,
         *,
         power: PowerConstraint = "message",
         equalizer: Equalizer = "zero_forcing",
@@ -74,13 +75,16 @@ class ValuesLink(nn.Module):
         if self.precode:
             symbols = precode_phase(symbols, gain)
         arrived = self.channel(symbols, point, generator=generator, gain=gain)
-        if self.equalizer == "zero_forcing":
-            received = zero_forcing(arrived.y, arrived.gain)
-        elif self.equalizer == "mmse":
-            received = mmse(arrived.y, arrived.gain, arrived.noise_var)
-        else:
-            received = arrived.y
-        stats = {"gain_power": arrived.gain.abs().square().flatten(1).mean(dim=1)}
+        # After phase precoding the receiver finds the real gain |h|.
+        seen = arrived.gain.abs() if self.precode else arrived.gain
+        match self.equalizer:
+            case "zero_forcing":
+                received = zero_forcing(arrived.y, seen)
+            case "mmse":
+                received = mmse(arrived.y, seen, arrived.noise_var)
+            case "none":
+                received = arrived.y
+        stats = {"gain_power": gain.abs().square().mean(dim=1)}
         return LinkOutput(
             received=_from_frame(torch.view_as_real(received), shapes),
             uses=frame.shape[1],
@@ -99,5 +103,5 @@ def _to_frame(latents: tuple[Tensor, ...]) -> tuple[Tensor, list[torch.Size]]:
 
 def _from_frame(frame: Tensor, shapes: list[torch.Size]) -> tuple[Tensor, ...]:
     sizes = [math.prod(shape[1:]) // 2 for shape in shapes]
-    parts = frame.split(sizes, dim=1)
+    parts = torch.split(frame, sizes, dim=1)
     return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))

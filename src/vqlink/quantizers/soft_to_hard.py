@@ -45,7 +45,7 @@ def soft_level_slope(z: Tensor, levels: Tensor, hardness: float) -> Tensor:
     linear, constant = 2 * hardness * centred, -hardness * centred**2
     table = torch.stack([centred, centred**2], dim=1)
     rows = max(1, _CHUNK // max(1, levels.numel()))
-    for part, out in zip(flat.split(rows), slope.split(rows), strict=True):
+    for part, out in zip(torch.split(flat, rows), torch.split(slope, rows), strict=True):
         logits = torch.addcmul(constant, (part - levels.mean())[:, None], linear)
         mean, square = (torch.softmax(logits, dim=1) @ table).unbind(1)
         torch.mul(square - mean**2, 2 * hardness, out=out)
@@ -60,14 +60,12 @@ class _HardWithSoftGradient(Function):
         return hard.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         z, levels = ctx.saved_tensors
         return grad * soft_level_slope(z, levels, ctx.hardness), None, None, None
 
 
-def hard_with_soft_gradient(
-    z: Tensor, hard: Tensor, levels: Tensor, hardness: float
-) -> Tensor:
+def hard_with_soft_gradient(z: Tensor, hard: Tensor, levels: Tensor, hardness: float) -> Tensor:
     """``hard``, bit for bit, with the gradient of ``soft_level(z, levels, hardness)``: eq. 13."""
     result: Tensor = _HardWithSoftGradient.apply(z, hard, levels, hardness)  # type: ignore[no-untyped-call]
     return result

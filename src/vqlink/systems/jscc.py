@@ -1,6 +1,6 @@
 """The learned system: a joint source-channel code.
 
-    image -> encoder -> drive -> quantizer -> link (channel, equaliser) -> decoder -> image
+image -> encoder -> drive -> quantizer -> link (channel, equaliser) -> decoder -> image
 """
 
 from __future__ import annotations
@@ -103,11 +103,11 @@ class JSCC(nn.Module):
         count, windows = x.shape[:2]
         snr = point.snr(count, x.device)
         (z,) = self._encoder(x.flatten(0, 1), snr.repeat_interleave(windows))
-        z = z.unflatten(0, (count, windows)).float()
+        z = z.float().reshape(count, windows, *z.shape[1:])
         quantized, link = self._send(z, point, generator)
         heard = self._heard_snr(snr, link).repeat_interleave(windows)
         received = self._decoder((link.received[0].flatten(0, 1),), heard)
-        return JSCCOutput(received.float().unflatten(0, (count, windows)), quantized, link)
+        return JSCCOutput(received.float().reshape(x.shape), quantized, link)
 
     @torch.no_grad()
     def encode(self, x: Tensor, snr_db: float | Tensor) -> Tensor:
@@ -198,4 +198,4 @@ class JSCC(nn.Module):
 
 
 def _pairs(z: Tensor) -> Tensor:
-    return z.unflatten(-1, (-1, 2))
+    return z.reshape(*z.shape[:-1], -1, 2)

@@ -30,6 +30,7 @@ from vqlink.protocols import Point, VqlinkError
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.rng import stream, uniform
 from vqlink.sources.crops import RandomCrops
+from vqlink.sources.datasets import open_images
 from vqlink.systems.jscc import JSCC, JSCCOutput
 from vqlink.training.checkpoint import STATE_NAME, load_state, save_state
 from vqlink.training.ema import Ema
@@ -138,7 +139,7 @@ class Trainer:
         low, high = config.snr_db
         snr = low + (high - low) * uniform((config.messages,), generator=noise)
         snr = self.fabric.to_device(snr)
-        sent = self.source.batch(self.step, config.messages * config.windows, rank=rank)
+        sent = self.source.batch(self.step, config.messages * config.windows)
         sent = self.fabric.to_device(sent).unflatten(0, (config.messages, config.windows))
         output = self.model(sent, Point(snr_db=snr), generator=noise)
         loss, parts = loss_of(output, sent, snr, self.recipe)
@@ -186,10 +187,11 @@ def train(
     if not resume and (folder / STATE_NAME).exists():
         raise VqlinkError(f"{folder} already holds a run: add --resume, or name another --out")
     source = RandomCrops(
-        recipe.source.train,
-        size=recipe.source.crop,
-        scales=recipe.source.scales,
+        open_images(recipe.source.train),
+        recipe.source.crop,
         seed=recipe.training.seed,
+        rank=fabric.global_rank,
+        scales=recipe.source.scales,
     )
     trainer = Trainer(recipe, folder, fabric, source)
     if resume:

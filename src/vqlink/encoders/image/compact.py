@@ -43,7 +43,8 @@ class CompactEncoder(nn.Module):
         self.linear = nn.Conv2d(192, channels, 1)
         with torch.no_grad():
             nn.init.zeros_(self.linear.weight)
-            self.linear.weight[:, :channels, 0, 0] = self.block_dct.deviation[:channels].sqrt().diag()
+            amplitude = self.block_dct.deviation[:channels].sqrt()
+            self.linear.weight[:, :channels, 0, 0] = amplitude.diag()
             nn.init.zeros_(self.head.weight)
             for layer in (self.linear, self.head):
                 assert layer.bias is not None
