@@ -7,22 +7,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class SnrEmbedding(nn.Module):
-    """The operating SNR as features, for a net that serves a whole range of it.
+class Condition(nn.Module):
+    """What holds for a whole message, as features: the SNR, and the message's own statistics.
 
-    Shape: (B,) dB -> (B, width). The SNR is clamped to ``low..high``, the trained range, so that a
-    point outside is treated as the nearest one inside.
+    The statistics matter because the power constraint scales each message by a factor that the
+    receiver isn't told: a net that sees a window at a time could not tell a faint picture from a
+    vivid one. Mean squares over the whole message give that away, at no channel use.
+
+    The SNR is clamped to ``low..high``, the trained range, so that a point outside is treated as
+    the nearest one inside.
+
+    Shape: (B,) dB and (B, statistics) mean squares -> (B, width).
     """
 
-    def __init__(self, width: int, *, low: float = 0.0, high: float = 20.0) -> None:
+    def __init__(
+        self, width: int, statistics: int, *, low: float = 0.0, high: float = 20.0
+    ) -> None:
         super().__init__()
         self.low, self.high = low, high
-        self.layers = nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width))
+        self.first = nn.Linear(1 + statistics, width)
+        self.second = nn.Linear(width, width)
 
-    def forward(self, snr_db: Tensor) -> Tensor:
+    def forward(self, snr_db: Tensor, mean_squares: Tensor) -> Tensor:
         middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
         scaled = (snr_db.clamp(self.low, self.high) - middle) / half
-        return functional.gelu(self.layers(scaled[:, None]))
+        levels = torch.log(mean_squares.float() + 1e-4)
+        hidden = functional.gelu(self.first(torch.cat([scaled[:, None], levels], dim=1)))
+        return functional.gelu(self.second(hidden))
 
 
 class ChannelNorm(nn.Module):
@@ -64,7 +75,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, dim=1)
         hidden = self.first(self.norm(x)) * (1 + scale) + shift
-        return x + self.second(functional.gelu(hidden))
+        change: Tensor = self.second(functional.gelu(hidden))
+        return x + change
 
 
 class ResidualStage(nn.Module):

@@ -27,7 +27,11 @@ class ImageEncoder(Protocol):
     channels: int
     reach: int
 
-    def __call__(self, x: Tensor, snr_db: Tensor) -> tuple[Tensor, ...]: ...
+    def statistics(self, x: Tensor) -> Tensor:
+        """(B, S) means over each image, of use to the net when it sees a part of it."""
+        ...
+
+    def __call__(self, x: Tensor, snr_db: Tensor, statistics: Tensor) -> tuple[Tensor, ...]: ...
 
 
 class ImageDecoder(Protocol):
@@ -35,7 +39,13 @@ class ImageDecoder(Protocol):
 
     reach: int
 
-    def __call__(self, latents: tuple[Tensor, ...], snr_db: Tensor) -> Tensor: ...
+    def statistics(self, latents: tuple[Tensor, ...]) -> Tensor:
+        """(B, S) means over each message's received latents."""
+        ...
+
+    def __call__(
+        self, latents: tuple[Tensor, ...], snr_db: Tensor, statistics: Tensor
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -102,11 +112,15 @@ class JSCC(nn.Module):
         """
         count, windows = x.shape[:2]
         snr = point.snr(count, x.device)
-        (z,) = self._encoder(x.flatten(0, 1), snr.repeat_interleave(windows))
+        tiles = x.flatten(0, 1)
+        seen = _shared(self._encoder.statistics(tiles), windows)
+        (z,) = self._encoder(tiles, snr.repeat_interleave(windows), seen)
         z = z.float().reshape(count, windows, *z.shape[1:])
         quantized, link = self._send(z, point, generator)
         heard = self._heard_snr(snr, link).repeat_interleave(windows)
-        received = self._decoder((link.received[0].flatten(0, 1),), heard)
+        latents = (link.received[0].flatten(0, 1),)
+        known = _shared(self._decoder.statistics(latents), windows)
+        received = self._decoder(latents, heard, known)
         return JSCCOutput(received.float().reshape(x.shape), quantized, link)
 
     @torch.no_grad()
@@ -157,11 +171,12 @@ class JSCC(nn.Module):
 
     def _latents(self, x: Tensor, point: Point) -> Tensor:
         stride, snr = self._encoder.stride, point.snr(x.shape[0], x.device)
+        padded = pad_to_multiple(x.to(memory_format=torch.channels_last), stride)
+        seen = self._encoder.statistics(padded)
 
         def encode(part: Tensor) -> Tensor:
-            return self._encoder(part, snr)[0].permute(0, 3, 1, 2)
+            return self._encoder(part, snr, seen)[0].permute(0, 3, 1, 2)
 
-        padded = pad_to_multiple(x.to(memory_format=torch.channels_last), stride)
         z = tiled(
             encode, padded, scale=1 / stride, reach=self._encoder.reach, tile=_TILE, unit=stride
         )
@@ -169,9 +184,10 @@ class JSCC(nn.Module):
 
     def _image(self, latents: Tensor, snr: Tensor, size: tuple[int, int]) -> Tensor:
         stride = self._encoder.stride
+        known = self._decoder.statistics((latents,))
 
         def decode(part: Tensor) -> Tensor:
-            return self._decoder((part.permute(0, 2, 3, 1),), snr)
+            return self._decoder((part.permute(0, 2, 3, 1),), snr, known)
 
         reach = -(-self._decoder.reach // stride)
         first = latents.permute(0, 3, 1, 2)
@@ -195,6 +211,15 @@ class JSCC(nn.Module):
     @property
     def _quantizer(self) -> Quantizer:
         return self.quantizer  # type: ignore[return-value]
+
+
+def _shared(statistics: Tensor, windows: int) -> Tensor:
+    """Means of each window (N * T, S) -> means of its message, for each window (N * T, S)."""
+    return (
+        statistics.reshape(-1, windows, statistics.shape[1])
+        .mean(dim=1)
+        .repeat_interleave(windows, dim=0)
+    )
 
 
 def _pairs(z: Tensor) -> Tensor:

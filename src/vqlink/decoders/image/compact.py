@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.blocks import ResidualStage, SnrEmbedding, to_channels_first
+from vqlink.layers.blocks import Condition, ResidualStage, to_channels_first
 from vqlink.layers.dct import BlockDCT
 
 
@@ -26,7 +26,7 @@ class CompactDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.reach = 4 * (2 * depth[0] + 1) + 8 * (2 * depth[1] + 1)  # pixels
-        self.condition = SnrEmbedding(features)
+        self.condition = Condition(features, statistics=channels)
         self.stem = nn.Conv2d(channels, width[1], 3, padding=1)
         self.coarse = ResidualStage(width[1], features, depth[1])
         self.up = nn.Sequential(nn.Conv2d(width[1], 4 * width[0], 1), nn.PixelShuffle(2))
@@ -45,14 +45,24 @@ class CompactDecoder(nn.Module):
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, latents: tuple[Tensor, ...], snr_db: Tensor) -> Tensor:
-        """One tensor (B, h, w, channels) in a tuple, and (B,) dB -> (B, 3, 8h, 8w) float32.
+    def statistics(self, latents: tuple[Tensor, ...]) -> Tensor:
+        """Received (B, h, w, channels) -> (B, channels) mean squares, to average over a message."""
+        return latents[0].square().mean(dim=(1, 2))
 
-        The output is not clamped: the loss needs the gradient there, the metrics clamp.
+    def forward(self, latents: tuple[Tensor, ...], snr_db: Tensor, statistics: Tensor) -> Tensor:
+        """Received latents to images; not clamped, since the loss needs the gradient there.
+
+        Args:
+            latents: one tensor (B, h, w, channels).
+            snr_db: (B,) in dB.
+            statistics: (B, channels), :meth:`statistics` of the whole message.
+
+        Returns:
+            (B, 3, 8h, 8w) float32.
         """
         (received,) = latents
         received = to_channels_first(received)
-        condition = self.condition(snr_db)
+        condition = self.condition(snr_db, statistics)
         hidden = self.coarse(self.stem(received), condition)
         hidden = self.fine(self.up(hidden), condition)
         fine = self.fine_dct.inverse(self.head(hidden))

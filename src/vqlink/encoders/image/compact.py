@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.blocks import ResidualStage, SnrEmbedding, to_channels_last
+from vqlink.layers.blocks import Condition, ResidualStage, to_channels_last
 from vqlink.layers.dct import BlockDCT
 
 
@@ -33,7 +33,7 @@ class CompactEncoder(nn.Module):
         super().__init__()
         self.channels = channels
         self.reach = 4 * (2 + 2 * depth[0]) + 8 * (2 * depth[1] + 1)  # pixels
-        self.condition = SnrEmbedding(features)
+        self.condition = Condition(features, statistics=192)
         self.fine_dct, self.block_dct = BlockDCT(4), BlockDCT(8)
         self.stem = nn.Conv2d(48, width[0], 3, padding=1)
         self.fine = ResidualStage(width[0], features, depth[0])
@@ -50,14 +50,24 @@ class CompactEncoder(nn.Module):
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, snr_db: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) float32 in [0, 1], H and W multiples of 8, and (B,) dB -> latents.
+    def statistics(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 192) mean squares of the whitened DCT, to average over a message."""
+        coefficients: Tensor = self.block_dct(x - 0.5)
+        return coefficients.square().mean(dim=(2, 3))
+
+    def forward(self, x: Tensor, snr_db: Tensor, statistics: Tensor) -> tuple[Tensor, ...]:
+        """Images, or windows of one, to latents.
+
+        Args:
+            x: (B, 3, H, W) float32 in [0, 1], H and W multiples of 8.
+            snr_db: (B,) in dB.
+            statistics: (B, 192), :meth:`statistics` of the whole message.
 
         Returns:
             One tensor (B, H/8, W/8, channels).
         """
         centred = x - 0.5
-        condition = self.condition(snr_db)
+        condition = self.condition(snr_db, statistics)
         hidden = self.fine(self.stem(self.fine_dct(centred)), condition)
         hidden = self.coarse(self.down(hidden), condition)
         return (to_channels_last(self.head(hidden) + self.linear(self.block_dct(centred))),)
