@@ -80,6 +80,21 @@ def loss_of(
     return total, {**parts, "plain_mse": errors.mean().detach()}
 
 
+class Objective(nn.Module):
+    """System and loss as one module of tensors in, tensors out, which is what Fabric wraps."""
+
+    def __init__(self, system: JSCC, recipe: Recipe) -> None:
+        super().__init__()
+        self.system, self.recipe = system, recipe
+
+    def forward(
+        self, sent: Tensor, snr_db: Tensor, *, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(N, T, 3, H, W) windows and (N,) dB -> the loss and its named parts."""
+        output = self.system(sent, Point(snr_db=snr_db), generator=generator)
+        return loss_of(output, sent, snr_db, self.recipe)
+
+
 class Trainer:
     """One run of a recipe in one process (of several under DDP).
 
@@ -109,7 +124,7 @@ class Trainer:
         self.step = 0
         self.model: nn.Module
         self.optimizer: Optimizer
-        self.model, self.optimizer = fabric.setup(self.system, optimizer)
+        self.model, self.optimizer = fabric.setup(Objective(self.system, recipe), optimizer)
 
     @property
     def state_path(self) -> Path:
@@ -141,15 +156,15 @@ class Trainer:
         snr = self.fabric.to_device(snr)
         sent = self.source.batch(self.step, config.messages * config.windows)
         sent = self.fabric.to_device(sent).unflatten(0, (config.messages, config.windows))
-        output = self.model(sent, Point(snr_db=snr), generator=noise)
-        loss, parts = loss_of(output, sent, snr, self.recipe)
+        loss, parts = self.model(sent, snr, generator=noise)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.clip_norm)
         self.optimizer.step()
         self.step += 1
         self.ema.update(self.system, self.step)
-        return {**parts, "loss": loss.detach(), "gradient_norm": torch.as_tensor(norm)}
+        logged = {**parts, "loss": loss, "gradient_norm": torch.as_tensor(norm)}
+        return {name: value.detach() for name, value in logged.items()}
 
     def save(self) -> None:
         """State and shipping weights, from rank 0."""
