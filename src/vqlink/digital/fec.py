@@ -1,0 +1,151 @@
+"""5G LDPC (3GPP TS 38.212, 5.3.2) through Sionna, round a message of bytes.
+
+    bytes -> code blocks, each with a CRC-24 -> LDPC, rate matched -> padding -> scrambling
+
+Every code block of a message has the same size, so that they are coded as one batch. The message
+is decoded only if all of its CRCs hold. Scrambling by a fixed sequence (as TS 38.211, 7.3.1.1, has
+it) keeps the filling of a frame, all zeros, from becoming the same symbol over and over.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqlink.rng import stream, uniform
+
+CRC_BITS = 24
+# TS 38.212, 5.2.2 and 6.2.2: base graph 1 has up to 8448 bits from rate 1/3 on, graph 2 up to 3840.
+_MAX_INFORMATION_BG1, _MAX_INFORMATION_BG2, _MIN_RATE_BG1 = 8448, 3824, 0.35
+_FAST_ITERATIONS, _FULL_ITERATIONS = 6, 30
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How the coded bits of one message are divided.
+
+    Attributes:
+        blocks: number of code blocks.
+        information: bits a block brings to the encoder: its bytes and their CRC.
+        coded: coded bits of a block, a whole number of symbols.
+        padding: coded bits that no block fills, sent as zeros; they count.
+        bits_per_symbol: of the modem.
+    """
+
+    blocks: int
+    information: int
+    coded: int
+    padding: int
+    bits_per_symbol: int
+
+    @property
+    def capacity(self) -> int:
+        """Payload bytes of a message."""
+        return self.blocks * (self.information - CRC_BITS) // 8
+
+    @property
+    def bits(self) -> int:
+        """Coded bits of a message, padding included."""
+        return self.blocks * self.coded + self.padding
+
+
+def plan_frame(uses: int, bits_per_symbol: int, rate: float) -> Frame | None:
+    """Divide ``uses`` symbols into code blocks of the given rate, as few as there can be.
+
+    Returns:
+        None when the symbols cannot hold one block with one byte.
+    """
+    bits = uses * bits_per_symbol
+    largest = _MAX_INFORMATION_BG2 if rate < _MIN_RATE_BG1 else _MAX_INFORMATION_BG1
+    blocks = max(1, math.ceil(bits * rate / largest))
+    coded = uses // blocks * bits_per_symbol
+    information = CRC_BITS + 8 * ((int(coded * rate) - CRC_BITS) // 8)
+    if information < CRC_BITS + 8:
+        return None
+    return Frame(blocks, information, coded, bits - blocks * coded, bits_per_symbol)
+
+
+def encode_message(payload: bytes, frame: Frame) -> Tensor:
+    """Bytes, filled up with zeros -> (frame.bits,) float32 bits.
+
+    Raises:
+        ValueError: when the payload is larger than the frame's capacity.
+    """
+    if len(payload) > frame.capacity:
+        raise ValueError(f"{len(payload)} bytes do not fit into {frame.capacity}")
+    data = np.frombuffer(payload.ljust(frame.capacity, b"\x00"), dtype=np.uint8)
+    bits = torch.from_numpy(np.unpackbits(data)).float().reshape(frame.blocks, -1)
+    code = _code(frame.information, frame.coded, frame.bits_per_symbol)
+    coded = code.encoder(code.crc_encoder(bits)).reshape(-1)
+    coded = torch.cat([coded, coded.new_zeros(frame.padding)])
+    return (coded + _scrambler(frame.bits)) % 2
+
+
+def decode_message(llr: Tensor, frame: Frame) -> bytes | None:
+    """(frame.bits,) log-likelihood ratios -> the payload with its filling; None at a CRC error."""
+    bits, good = decode_blocks(llr, frame)
+    if not bool(good.all()):
+        return None
+    return np.packbits(bits.reshape(-1).to(torch.uint8).cpu().numpy()).tobytes()
+
+
+def decode_blocks(llr: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
+    """Decode and check every code block.
+
+    Blocks that a few iterations of belief propagation don't satisfy get the full number.
+
+    Args:
+        llr: (frame.bits,) log P(1) / P(0) of the coded bits as sent.
+
+    Returns:
+        (blocks, information - 24) float32 bits, and (blocks,) bool: whether the CRC holds.
+    """
+    code = _code(frame.information, frame.coded, frame.bits_per_symbol)
+    llr = llr * (1 - 2 * _scrambler(frame.bits))
+    blocks = llr[: frame.blocks * frame.coded].reshape(frame.blocks, frame.coded)
+    bits, good = code.crc_decoder(code.fast_decoder(blocks))
+    good = good.reshape(-1)
+    if not bool(good.all()):
+        again, fine = code.crc_decoder(code.full_decoder(blocks[~good]))
+        bits[~good] = again
+        good = good.masked_scatter(~good, fine.reshape(-1))
+    return bits, good
+
+
+def _scrambler(length: int) -> Tensor:
+    """(length,) float32 bits, the same at both ends."""
+    return (uniform((length,), generator=stream(0, "scrambler")) < 0.5).float()
+
+
+@dataclass(frozen=True)
+class _Code:
+    encoder: Any
+    fast_decoder: Any
+    full_decoder: Any
+    crc_encoder: Any
+    crc_decoder: Any
+
+
+@lru_cache(maxsize=32)
+def _code(information: int, coded: int, bits_per_symbol: int) -> _Code:
+    """Sionna's blocks for one code; building them takes longer than using them."""
+    from sionna.phy.fec.crc import CRCDecoder, CRCEncoder
+    from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
+
+    encoder = LDPC5GEncoder(
+        information, coded, num_bits_per_symbol=bits_per_symbol, device="cpu", check_input=False
+    )
+    crc = CRCEncoder("CRC24A", device="cpu")
+    return _Code(
+        encoder,
+        LDPC5GDecoder(encoder, num_iter=_FAST_ITERATIONS, device="cpu"),
+        LDPC5GDecoder(encoder, num_iter=_FULL_ITERATIONS, device="cpu"),
+        crc,
+        CRCDecoder(crc, device="cpu"),
+    )

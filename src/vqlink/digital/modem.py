@@ -1,0 +1,43 @@
+"""Gray-labelled square QAM (TS 38.211, 5.1) through Sionna's mapper and demapper."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def map_bits(bits: Tensor, bits_per_symbol: int) -> Tensor:
+    """(n,) float32 bits -> (n / bits_per_symbol,) complex64 symbols of unit mean power."""
+    symbols: Tensor = _mapper(bits_per_symbol)(bits[None])[0]
+    return symbols
+
+
+def demap_symbols(symbols: Tensor, noise_var: Tensor, bits_per_symbol: int) -> Tensor:
+    """Exact log-likelihood ratios log P(1) / P(0) of each bit.
+
+    Args:
+        symbols: (n,) complex64, equalised.
+        noise_var: (n,) float32, the total variance of the complex noise after equalisation.
+
+    Returns:
+        (n * bits_per_symbol,) float32, clamped to +-50.
+    """
+    llr: Tensor = _demapper(bits_per_symbol)(symbols[None], noise_var[None])[0]
+    return torch.nan_to_num(llr).clamp(-50, 50)
+
+
+@lru_cache(maxsize=8)
+def _mapper(bits_per_symbol: int) -> Any:
+    from sionna.phy.mapping import Mapper
+
+    return Mapper("qam", bits_per_symbol, device="cpu")
+
+
+@lru_cache(maxsize=8)
+def _demapper(bits_per_symbol: int) -> Any:
+    from sionna.phy.mapping import Demapper
+
+    return Demapper("app", "qam", bits_per_symbol, device="cpu")

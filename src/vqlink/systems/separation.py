@@ -1,0 +1,186 @@
+"""The classical system: a source codec, then 5G LDPC and QAM, filling a budget of channel uses.
+
+    image -> codec -> bytes -> CRC, LDPC, scrambling -> QAM -> channel -> equaliser -> LLRs
+          -> LDPC decoder, CRC check -> bytes -> codec -> image
+
+Everything is simulated: a block whose CRC fails is an outage, and the receiver shows mid-grey.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vqlink.channels.symbol import SymbolChannel
+from vqlink.digital.codecs import BPGCodec, CodecError, PillowCodec, SourceCodec
+from vqlink.digital.fec import Frame, decode_message, encode_message, plan_frame
+from vqlink.digital.fit import Fit, fit_quality
+from vqlink.digital.hevc import HEVCCodec
+from vqlink.digital.mcs import MCS, parse_mcs
+from vqlink.digital.modem import demap_symbols, map_bits
+from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
+from vqlink.protocols import Point, Transmission, VqlinkError
+from vqlink.rng import Generators
+from vqlink.systems.rate_choice import choose_mcs
+
+Budget = Callable[[int, int], int]
+"""(height, width) -> complex channel uses."""
+
+_CODECS = ("hevc", "jpeg", "jpeg2000", "webp", "avif", "bpg")
+_FEC = "ldpc5g"
+
+
+class Separation:
+    """A digital image link at a given number of channel uses.
+
+    Args:
+        codec: source codec; its quality is bisected so that the payload fits.
+        channel: carries complex symbols; the receiver knows h and N0.
+        budget: the uses of a picture, all of which are sent: what the payload leaves free is
+            filled with zeros and scrambled.
+        mcs: fixed, or None for the best of the table at each point (the mean SNR in fading, since
+            the transmitter doesn't know h).
+    """
+
+    def __init__(
+        self, codec: SourceCodec, channel: SymbolChannel, budget: Budget, mcs: MCS | None = None
+    ) -> None:
+        self.codec, self.channel, self.budget, self.mcs = codec, channel, budget, mcs
+        self._fits: dict[tuple[int, int], Fit | None] = {}
+        self._fitted: Tensor | None = None
+
+    @property
+    def name(self) -> str:
+        suffix = f"@{self.mcs.name}" if self.mcs else ""
+        return f"{self.codec.name}+{_FEC}{suffix}"
+
+    def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
+        """Images (B, 3, H, W) float32 in [0, 1], one frame each.
+
+        ``stats``: ``payload_bytes``, ``quality`` and ``too_small``, 1 where the coarsest payload
+        does not fit, which is an outage as well. ``labels["mcs"]`` names the MCS of every message
+        (joined by a comma where the points differ).
+        """
+        batch, _, height, width = x.shape
+        uses = self.budget(height, width)
+        snr = point.snr(batch)
+        results = [
+            self._one(
+                x[i],
+                uses,
+                Point(snr_db=float(snr[i])),
+                generator if isinstance(generator, torch.Generator) else generator[i],
+            )
+            for i in range(batch)
+        ]
+        schemes = dict.fromkeys(result.mcs.name for result in results)
+        return Transmission(
+            received=torch.stack([result.image for result in results]),
+            uses=torch.full((batch,), uses, dtype=torch.int64),
+            tx_power=torch.tensor([result.tx_power for result in results]),
+            outage=torch.tensor([result.outage for result in results]),
+            stats={
+                "payload_bytes": torch.tensor([float(r.payload_bytes) for r in results]),
+                "quality": torch.tensor([float(r.quality) for r in results]),
+                "too_small": torch.tensor([float(r.quality < 0) for r in results]),
+            },
+            labels={"mcs": ", ".join(schemes)},
+        )
+
+    def _one(self, image: Tensor, uses: int, point: Point, random: torch.Generator) -> _Received:
+        mcs = self.mcs or choose_mcs(self.channel, point, uses / image.numel())
+        frame = plan_frame(uses, mcs.bits_per_symbol, float(mcs.rate))
+        pixels = torch.round(image.clamp(0, 1) * 255).to(torch.uint8)
+        fit = self._fit(pixels, frame.capacity) if frame else None
+        if frame is None or fit is None:
+            return _Received(_mid_grey(image), 1.0, True, mcs, 0, -1)
+        symbols = map_bits(encode_message(fit.payload, frame), mcs.bits_per_symbol)
+        received = self._receive(symbols, frame, point, random)
+        tx_power = float(symbols.abs().square().mean())
+        decoded = None
+        if received is not None:
+            decoded = self._decode(received, image.shape[1], image.shape[2])
+        return _Received(
+            image=_mid_grey(image) if decoded is None else decoded,
+            tx_power=tx_power,
+            outage=decoded is None,
+            mcs=mcs,
+            payload_bytes=len(fit.payload),
+            quality=fit.quality,
+        )
+
+    def _receive(
+        self, symbols: Tensor, frame: Frame, point: Point, random: torch.Generator
+    ) -> bytes | None:
+        arrived = self.channel(symbols[None], point, generator=random)
+        equalised = zero_forcing(arrived.y, arrived.gain)[0]
+        noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
+        noise_var = noise_var.expand(1, symbols.numel())[0]
+        return decode_message(demap_symbols(equalised, noise_var, frame.bits_per_symbol), frame)
+
+    def _decode(self, payload: bytes, height: int, width: int) -> Tensor | None:
+        try:
+            return self.codec.decode(payload, height, width).float() / 255
+        except CodecError:
+            return None
+
+    def _fit(self, pixels: Tensor, capacity: int) -> Fit | None:
+        """Fits of the last picture are kept: a sweep over SNR asks for the same few again."""
+        if self._fitted is None or not torch.equal(self._fitted, pixels):
+            self._fits, self._fitted = {}, pixels
+        key = (capacity, pixels.shape[1])
+        if key not in self._fits:
+            self._fits[key] = fit_quality(self.codec, pixels, capacity)
+        return self._fits[key]
+
+
+@dataclass(frozen=True)
+class _Received:
+    image: Tensor
+    tx_power: float
+    outage: bool
+    mcs: MCS
+    payload_bytes: int
+    quality: int
+
+
+def parse_separation(text: str, channel: SymbolChannel, budget: Budget) -> Separation:
+    """A classical link by its name: ``hevc+ldpc5g`` or ``jpeg+ldpc5g@16qam-1/3``.
+
+    Raises:
+        VqlinkError: for an unknown codec, code or MCS, or a codec that isn't installed.
+    """
+    chain, _, scheme = text.partition("@")
+    codec, _, fec = chain.partition("+")
+    if fec != _FEC:
+        raise VqlinkError(f"unknown channel code {fec!r} in {text!r} (known: {_FEC})")
+    return Separation(build_codec(codec), channel, budget, parse_mcs(scheme) if scheme else None)
+
+
+def build_codec(name: str) -> SourceCodec:
+    """A source codec by its name.
+
+    Raises:
+        VqlinkError: for an unknown name, or ``bpg`` without ``bpgenc`` on the PATH.
+    """
+    match name:
+        case "jpeg" | "jpeg2000" | "webp" | "avif":
+            return PillowCodec(name)
+        case "hevc":
+            return HEVCCodec()
+        case "bpg":
+            if not BPGCodec.available():
+                raise VqlinkError("bpg needs bpgenc and bpgdec on the PATH; hevc is built in")
+            return BPGCodec()
+        case _:
+            close = difflib.get_close_matches(name, _CODECS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise VqlinkError(f"unknown codec {name!r}{hint} (known: {', '.join(_CODECS)})")
+
+
+def _mid_grey(image: Tensor) -> Tensor:
+    return torch.full_like(image, 128 / 255)
