@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from vqlink.errors import VqlinkError as VqlinkError
 from vqlink.rng import Generators
 
 
@@ -183,10 +184,10 @@ class Transceiver(Protocol):
     @property
     def name(self) -> str: ...
 
+    def uses(self, height: int, width: int) -> int:
+        """Complex channel uses of a picture of that size."""
+        ...
+
     def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
         """Send messages ``x`` (images: (B, 3, H, W) float32 in [0, 1]) at ``point``."""
         ...
-
-
-class VqlinkError(Exception):
-    """A user's mistake. The command line prints the message as one line and exits with 2."""

@@ -58,6 +58,10 @@ class Separation:
         suffix = f"@{self.mcs.name}" if self.mcs else ""
         return f"{self.codec.name}+{_FEC}{suffix}"
 
+    def uses(self, height: int, width: int) -> int:
+        """Complex channel uses of a picture: the whole budget."""
+        return self.budget(height, width)
+
     def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
         """Images (B, 3, H, W) float32 in [0, 1], one frame each.
 

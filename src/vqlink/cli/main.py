@@ -1,0 +1,65 @@
+"""The command line: one verb, one library function behind it.
+
+A user's mistake ends in one line on standard error and exit status 2, never in a traceback.
+Everything heavy is imported inside the verbs, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from vqlink.cli import evaluate, recipes, report, send, train, zoo
+from vqlink.cli.arguments import spread
+from vqlink.errors import VqlinkError
+
+app = typer.Typer(
+    name="vqlink",
+    help="Send images over noisy channels with learned codes, beside real digital links.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("send")(send.send_command)
+app.command("evaluate")(evaluate.evaluate_command)
+app.add_typer(zoo.app, name="zoo")
+app.add_typer(recipes.app, name="recipes")
+app.command("train")(train.train_command)
+app.command("report")(report.report_command)
+
+
+def main() -> None:
+    """Entry point of ``vqlink``; see the module for its exit statuses."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit status."""
+    try:
+        status = app(args=spread(arguments), prog_name="vqlink", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as usage:
+        print(usage.format_message(), file=sys.stderr)
+        return 2
+    except click.ClickException as mistake:
+        return _fail(mistake.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        print("vqlink: interrupted", file=sys.stderr)
+        return 130
+    except VqlinkError as mistake:
+        return _fail(str(mistake))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str) -> int:
+    print(f"vqlink: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What several verbs check and print in the same way."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vqlink.errors import VqlinkError
+
+SNR_LIMIT_DB = 100.0
+
+
+def check_snr(values: Sequence[float]) -> None:
+    """Raise VqlinkError unless every SNR is a finite number of dB that makes sense."""
+    for value in values:
+        if not math.isfinite(value) or abs(value) > SNR_LIMIT_DB:
+            raise VqlinkError(f"--snr must lie between -100 and 100 dB, not {value}")
+
+
+def check_folder(path: Path) -> None:
+    """Make an output folder and try it, before the work whose results it will hold.
+
+    Raises:
+        VqlinkError: when nothing can be written there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".vqlink-write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise VqlinkError(f"cannot write to {path}: {reason}; name another --out") from None
+
+
+def print_json(document: Any) -> None:
+    """One JSON document, and nothing else, on standard output."""
+    json.dump(document, sys.stdout, indent=1, allow_nan=False)
+    print()
+
+
+def file_name(system: str) -> str:
+    """A system's name as a file name."""
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in system.strip("/\\."))

@@ -1,0 +1,9 @@
+"""Being written."""
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command("ls")
+def ls() -> None: ...

@@ -1,0 +1,4 @@
+"""Being written."""
+
+
+def report_command() -> None: ...

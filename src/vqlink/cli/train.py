@@ -1,0 +1,4 @@
+"""Being written."""
+
+
+def train_command() -> None: ...

@@ -1,0 +1,105 @@
+"""Result rows: one measured value of one message, as one JSON line that other tools read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vqlink.protocols import VqlinkError
+
+POWER_TOLERANCE_DB = 0.1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one transmitted message.
+
+    Attributes:
+        system: as the user names it.
+        recipe, weights: hash of the recipe and sha256 of the weights; None for classical systems.
+        channel: canonical name, such as ``rayleigh``.
+        point: the channel's axis and its value, such as ``{"snr_db": 10.0}``.
+        repeat, sample: which draw of the noise, and which message.
+        metric, unit, value: one finite figure.
+        uses, rho: complex channel uses, all counted, and their ratio to the source values.
+        tx_power: measured mean power; the budget is 1.
+        status: ``ok`` or ``outage``; an outage's value is that of the stand-in picture.
+        flags: ``power`` where tx_power is more than 0.1 dB off the budget.
+        labels: what the system chose, such as its MCS.
+        seed: of the channel's streams.
+        versions: of the packages that decide the figure.
+    """
+
+    system: str
+    recipe: str | None
+    weights: str | None
+    channel: str
+    point: dict[str, float]
+    repeat: int
+    sample: str
+    metric: str
+    unit: str
+    value: float
+    uses: int
+    rho: float
+    tx_power: float
+    status: str
+    flags: list[str]
+    labels: dict[str, str | float]
+    seed: int
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What makes this row one measurement and not another."""
+        point = tuple(sorted(self.point.items()))
+        return (self.system, self.weights, self.channel, point, self.repeat, self.sample,
+                self.metric, self.seed, self.uses)  # fmt: skip
+
+
+def power_flags(tx_power: float) -> list[str]:
+    """``["power"]`` for a message more than 0.1 dB off its budget of 1."""
+    off = abs(10 * math.log10(tx_power)) if tx_power > 0 else math.inf
+    return ["power"] if off > POWER_TOLERANCE_DB else []
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Append rows to a JSONL file, made with its folder when missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
+    with path.open("a") as file:
+        file.write(text)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a JSONL file.
+
+    Raises:
+        VqlinkError: when the file can't be read, or a line is no row (with its number).
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VqlinkError(f"cannot read the rows in {path}: {error}") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(Row(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise VqlinkError(f"{path}, line {number} is no result row: {error}") from None
+    return rows
+
+
+def drop_unfinished_line(path: Path) -> None:
+    """Cut off a last line that an interruption left without its end."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        path.write_bytes(data[: data.rfind(b"\n") + 1])

@@ -1,0 +1,218 @@
+"""Measure systems over messages and points, one simulated transmission at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqlink.evaluation.rows import (
+    Row,
+    append_rows,
+    drop_unfinished_line,
+    power_flags,
+    read_rows,
+)
+from vqlink.evaluation.systems import System
+from vqlink.metrics.table import metrics_for
+from vqlink.protocols import Point
+from vqlink.rng import stream
+from vqlink.sources.datasets import ImageCollection
+from vqlink.units import bandwidth_ratio
+
+_VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt")}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One transmission: the received picture (3, H, W), and a row for each metric."""
+
+    received: Tensor
+    rows: tuple[Row, ...]
+
+
+@torch.no_grad()
+def measure(
+    system: System,
+    image: Tensor,
+    sample: str,
+    *,
+    channel: str,
+    point: Point,
+    repeat: int,
+    seed: int,
+) -> Measured:
+    """Transmit one picture (3, H, W) and measure what arrived.
+
+    The noise belongs to (seed, point, repeat, sample) alone, so that every system meets the same.
+    """
+    snr_db = float(torch.as_tensor(point.snr_db))
+    noise = stream(seed, "channel", snr_db, repeat, sample)
+    batch = image[None].to(torch.float32).contiguous()
+    sent = system.transceiver.transmit(batch, point, generator=noise)
+    height, width = image.shape[1:]
+    tx_power, uses = float(sent.tx_power[0]), int(sent.uses[0])
+    labels: dict[str, str | float] = {**sent.labels}
+    labels |= {name: float(value[0]) for name, value in sent.stats.items()}
+    rows = tuple(
+        Row(
+            system=system.name,
+            recipe=system.recipe,
+            weights=system.weights,
+            channel=channel,
+            point={"snr_db": snr_db},
+            repeat=repeat,
+            sample=sample,
+            metric=metric.name,
+            unit=metric.unit,
+            value=float(metric.function(sent.received, batch)[0]),
+            uses=uses,
+            rho=bandwidth_ratio(uses, height, width),
+            tx_power=tx_power,
+            status="outage" if bool(sent.outage[0]) else "ok",
+            flags=power_flags(tx_power),
+            labels=labels,
+            seed=seed,
+            versions=_VERSIONS,
+        )
+        for metric in metrics_for(height, width)
+    )
+    return Measured(sent.received[0], rows)
+
+
+def evaluate(
+    systems: Sequence[System],
+    images: ImageCollection,
+    *,
+    channel: str,
+    snr_db: Sequence[float],
+    samples: int | None = None,
+    repeats: int = 1,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Measure every system on every picture at every point.
+
+    Args:
+        samples: the first so many pictures; None for all.
+        repeats: independent draws of the channel for each picture and point.
+        out: JSONL file; rows that it already holds are not measured again, new ones are appended
+            as they come, so that an interrupted call goes on where it stopped.
+        progress: called with (done, total) transmissions.
+    """
+    held: dict[tuple[object, ...], list[Row]] = {}
+    if out is not None and out.exists():
+        drop_unfinished_line(out)
+        for row in read_rows(out):
+            held.setdefault(_transmission(row), []).append(row)
+    count = len(images) if samples is None else min(samples, len(images))
+    total = count * len(systems) * len(snr_db) * repeats
+    rows: list[Row] = []
+    done = 0
+    for index in range(count):
+        # Systems fit their source codes to a picture once: it stays the outermost loop.
+        sample, image = images[index]
+        wanted = len(metrics_for(*image.shape[1:]))
+        for system, point, repeat in _plan(systems, snr_db, repeats):
+            uses = system.transceiver.uses(*image.shape[1:])
+            key = (system.name, system.weights, channel, point, repeat, sample, seed, uses)
+            measured = held.get(key, [])
+            if len(measured) < wanted:
+                measured = list(
+                    measure(
+                        system,
+                        image,
+                        sample,
+                        channel=channel,
+                        point=Point(snr_db=point),
+                        repeat=repeat,
+                        seed=seed,
+                    ).rows
+                )
+                if out is not None:
+                    append_rows(out, measured)
+            rows.extend(measured)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    return rows
+
+
+def _plan(
+    systems: Sequence[System], snr_db: Sequence[float], repeats: int
+) -> Iterator[tuple[System, float, int]]:
+    for system in systems:
+        for point in snr_db:
+            for repeat in range(repeats):
+                yield system, float(point), repeat
+
+
+def _transmission(row: Row) -> tuple[object, ...]:
+    return (row.system, row.weights, row.channel, row.point["snr_db"], row.repeat, row.sample,
+            row.seed, row.uses)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The mean of one metric at one point, over messages and repeats, outages included.
+
+    Attributes:
+        ci95: half the width of the 95 % confidence interval, 1.96 standard errors of the mean over
+            the pictures' own means; None for a single picture.
+        n, outages: transmissions, and those of them that were lost.
+        flags: of any of the rows.
+    """
+
+    system: str
+    channel: str
+    point: Mapping[str, float]
+    metric: str
+    unit: str
+    mean: float
+    ci95: float | None
+    n: int
+    outages: int
+    rho: float
+    uses: float
+    tx_power: float
+    flags: tuple[str, ...]
+
+
+def summarise(rows: Sequence[Row]) -> list[Summary]:
+    """Group rows by system, channel, point and metric, in the order of their first row."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        point = tuple(sorted(row.point.items()))
+        groups.setdefault((row.system, row.channel, point, row.metric), []).append(row)
+    return [_summary(group) for group in groups.values()]
+
+
+def _summary(rows: Sequence[Row]) -> Summary:
+    first = rows[0]
+    values = torch.tensor([row.value for row in rows], dtype=torch.float64)
+    by_sample: dict[str, list[float]] = {}
+    for row in rows:
+        by_sample.setdefault(row.sample, []).append(row.value)
+    means = torch.tensor([sum(v) / len(v) for v in by_sample.values()], dtype=torch.float64)
+    ci95 = 1.96 * float(means.std()) / math.sqrt(len(means)) if len(means) > 1 else None
+    return Summary(
+        system=first.system,
+        channel=first.channel,
+        point=first.point,
+        metric=first.metric,
+        unit=first.unit,
+        mean=float(values.mean()),
+        ci95=ci95,
+        n=len(rows),
+        outages=sum(row.status == "outage" for row in rows),
+        rho=sum(row.rho for row in rows) / len(rows),
+        uses=sum(row.uses for row in rows) / len(rows),
+        tx_power=sum(row.tx_power for row in rows) / len(rows),
+        flags=tuple(sorted({flag for row in rows for flag in row.flags})),
+    )

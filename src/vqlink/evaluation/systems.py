@@ -1,0 +1,138 @@
+"""SYSTEM as the command line writes it -> something that transmits."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from vqlink.channels.symbol import SymbolChannel
+from vqlink.config.channels import ChannelConfig, build_channel, channel_name, parse_channel
+from vqlink.config.load import recipe_hash
+from vqlink.config.schema import Recipe
+from vqlink.links.values import ValuesLink
+from vqlink.protocols import Transceiver, VqlinkError
+from vqlink.systems.jscc import JSCC
+from vqlink.systems.separation import parse_separation
+from vqlink.zoo.catalogue import Entry, entries, load_system
+
+Budget = Callable[[int, int], int]
+
+
+@dataclass(frozen=True)
+class System:
+    """A transceiver with what its result rows say of it.
+
+    Attributes:
+        name: as the user wrote it.
+        transceiver: bound to the channel.
+        recipe: hash of a learned system's recipe, else None.
+        weights: sha256 of a learned system's weights, else None.
+    """
+
+    name: str
+    transceiver: Transceiver
+    recipe: str | None = None
+    weights: str | None = None
+
+    @property
+    def learned(self) -> bool:
+        return isinstance(self.transceiver, JSCC)
+
+
+def open_systems(
+    names: Sequence[str], channel: ChannelConfig, rho: Fraction | None
+) -> tuple[System, ...]:
+    """Open learned and classical systems for one comparison over ``channel``.
+
+    Classical links get exactly the uses of the first learned code among ``names``, or, without
+    one, floor(rho * height * width * 3).
+
+    Raises:
+        VqlinkError: for an unknown system, a channel that a system can't use, learned codes of
+            different rho, or classical links alone without ``rho``.
+    """
+    symbols = symbol_channel(channel)
+    learned = {name: _open_learned(name, symbols) for name in names if "+" not in name}
+    codes = [system.transceiver for system in learned.values()]
+    ratios = {code.uses(512, 768) for code in codes if isinstance(code, JSCC)}
+    if len(ratios) > 1:
+        raise VqlinkError(
+            "the systems have different bandwidth ratios: compare codes of one rho at a time"
+        )
+    budget = _budget([code for code in codes if isinstance(code, JSCC)], rho)
+    return tuple(
+        learned[name] if name in learned else System(name, parse_separation(name, symbols, budget))
+        for name in names
+    )
+
+
+def symbol_channel(channel: ChannelConfig) -> SymbolChannel:
+    """The channel, which must carry complex symbols at an SNR.
+
+    Raises:
+        VqlinkError: for channels of bits or packets.
+    """
+    built = build_channel(channel)
+    if not isinstance(built, SymbolChannel) or built.point_kind != "snr_db":
+        raise VqlinkError(
+            f"channel {channel_name(channel)!r} has no SNR: images are sent over awgn, rayleigh or "
+            "rician (and their -fast forms)"
+        )
+    return built
+
+
+def default_systems(rho: Fraction) -> tuple[str, ...]:
+    """The shipped image codes at ``rho``, the constellation-constrained first.
+
+    Raises:
+        VqlinkError: when there are none, naming the ratios that there are.
+    """
+    found = [entry for entry in entries() if entry.rho == rho]
+    if not found:
+        known = sorted({entry.rho for entry in entries()}, reverse=True)
+        ratios = ", ".join(str(value) for value in known) or "none"
+        raise VqlinkError(f"no weights for rho {rho}: the zoo has {ratios}")
+    return tuple(e.name for e in sorted(found, key=lambda entry: entry.bits or math.inf))
+
+
+def _budget(codes: Sequence[JSCC], rho: Fraction | None) -> Budget:
+    if codes:
+        return codes[0].uses
+
+    def uses(height: int, width: int) -> int:
+        if rho is None:
+            raise VqlinkError("classical links alone need --rho, such as 1/12")
+        return math.floor(rho * height * width * 3)
+
+    return uses
+
+
+def _open_learned(name: str, channel: SymbolChannel) -> System:
+    system, recipe, sha256 = _load(name)
+    link = system.link
+    system.link = ValuesLink(
+        channel, power=link.power, equalizer=link.equalizer, precode=link.precode
+    )
+    return System(name, system, recipe=recipe_hash(recipe), weights=sha256)
+
+
+def _load(name: str) -> tuple[JSCC, Recipe, str]:
+    known: dict[str, Entry] = {entry.name: entry for entry in entries()}
+    if name not in known and not Path(name).is_dir():
+        close = difflib.get_close_matches(name, [*known, "hevc+ldpc5g", "jpeg+ldpc5g"], n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise VqlinkError(
+            f"unknown system {name!r}{hint} (`vqlink zoo` lists the weights; classical links are "
+            "named as in hevc+ldpc5g)"
+        )
+    return load_system(name)
+
+
+def open_channel(text: str) -> tuple[ChannelConfig, str]:
+    """The channel that a user named, and its canonical name."""
+    config = parse_channel(text)
+    return config, channel_name(config)

@@ -1,0 +1,67 @@
+"""Put trained weights into the zoo.
+
+    python -m vqlink.zoo.add runs/jscc-awgn-1-12/weights [more folders]
+
+Stores them in half precision with their config, measures the expected figure on a bundled
+picture, and writes the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+
+from vqlink.config.channels import channel_name
+from vqlink.config.weights import load_weights, read_config, read_tensors, save_weights
+from vqlink.metrics.image import psnr
+from vqlink.protocols import Point
+from vqlink.rng import stream
+from vqlink.sources.images import open_image
+from vqlink.zoo.catalogue import MANIFEST, ZOO, Entry, Expected, entries
+
+_CASE, _SIDE, _SNR_DB, _SEED = "sample:astronaut", 256, 10.0, 0
+
+
+def add(folder: Path) -> Entry:
+    """Copy one weights folder into the zoo and its manifest; replaces one of the same name."""
+    recipe = read_config(folder)
+    target = ZOO / "weights" / recipe.name
+    sha256 = save_weights(target, read_tensors(folder), recipe, half=True)
+    system, _ = load_weights(target)
+    bits = system.quantizer.bits_per_vector
+    entry = Entry(
+        name=recipe.name,
+        recipe=recipe.name,
+        paper=recipe.paper,
+        source="images",
+        channel=channel_name(recipe.link.channel),
+        rho=Fraction(recipe.encoder.channels, 384),
+        bits=float(bits) if bits != float("inf") else None,  # type: ignore[arg-type]
+        params=sum(parameter.numel() for parameter in system.parameters()),
+        sha256=sha256,
+        expected=Expected(_CASE, _SIDE, _SNR_DB, _SEED, measure_expected(target)),
+    )
+    kept = {e.name: e for e in entries() if e.name != entry.name} | {entry.name: entry}
+    listed = [{**asdict(e), "rho": str(e.rho)} for e in sorted(kept.values(), key=lambda e: e.name)]
+    MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
+    entries.cache_clear()
+    return entry
+
+
+def measure_expected(folder: Path) -> float:
+    """PSNR in dB of the manifest's case: hard symbols over simulated noise."""
+    system, _ = load_weights(folder)
+    image = open_image(_CASE)
+    top, left = ((side - _SIDE) // 2 for side in image.shape[1:])
+    crop = image[None, :, top : top + _SIDE, left : left + _SIDE]
+    noise = stream(_SEED, "expected")
+    sent = system.transmit(crop, Point(snr_db=_SNR_DB), generator=noise)
+    return round(float(psnr(sent.received, crop)), 3)
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        print(add(Path(argument)))
