@@ -19,10 +19,8 @@ def evaluate_command(
     systems: Annotated[list[str], typer.Argument(metavar="S...", help="zoo names, folders, links")],
     data: Annotated[str, typer.Option(help="a folder of pictures, a parquet file, a picture")],
     channel: Annotated[str, typer.Option(help="awgn, rayleigh, rician:k=4, ...")] = "awgn",
-    snr: Annotated[str, typer.Option(help="Es/N0 in dB: one, or several as in '0 5 10'")] = "10",
-    rho: Annotated[
-        str | None, typer.Option(help="for digital links without a learned code")
-    ] = None,
+    snr: Annotated[list[str] | None, typer.Option(help="Es/N0 in dB, as in --snr 0 5 10")] = None,
+    rho: Annotated[str | None, typer.Option(help="for digital links without a code")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="the first so many pictures")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="channel draws a picture and point")] = 1,
     out: Annotated[Path | None, typer.Option(help="JSONL file of rows; resumed if there")] = None,
@@ -30,7 +28,7 @@ def evaluate_command(
     as_json: Annotated[bool, typer.Option("--json", help="print the means as JSON alone")] = False,
 ) -> None:
     """Measure each system S on every picture at every SNR."""
-    points = _points(snr)
+    points = _points(snr or ["10"])
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from vqlink.evaluation.run import evaluate, summarise
@@ -70,12 +68,13 @@ def evaluate_command(
         _print_table(summaries)
 
 
-def _points(text: str) -> list[float]:
-    """'0 5 10' or '0,5,10' -> numbers of dB."""
+def _points(words: list[str]) -> list[float]:
+    """Words, each one number of dB or several with commas."""
+    text = " ".join(words)
     try:
         points = [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
-        raise VqlinkError(f"--snr takes numbers of dB, as in '0 5 10', not {text!r}") from None
+        raise VqlinkError(f"--snr takes numbers of dB, as in 0 5 10, not {text!r}") from None
     if not points:
         raise VqlinkError("--snr takes at least one number of dB")
     check_snr(points)
