@@ -88,7 +88,9 @@ def test_gradcheck(hardness: float) -> None:
     levels = qam_levels(64).double()
 
     def function(z: torch.Tensor) -> torch.Tensor:
-        return hard_with_soft_gradient(z, soft_level(z.detach(), levels, hardness), levels, hardness)
+        return hard_with_soft_gradient(
+            z, soft_level(z.detach(), levels, hardness), levels, hardness
+        )
 
     z = latents(40, 2).double().requires_grad_()
     assert torch.autograd.gradcheck(function, (z,), atol=1e-6)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from vqlink.cli import evaluate, recipes, report, send, train, zoo
 from vqlink.cli.arguments import spread
 from vqlink.errors import VqlinkError
+
+# Typer carries its own copy of click and exports one of its usage errors.
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="vqlink",
@@ -40,12 +42,9 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit status."""
     try:
         status = app(args=spread(arguments), prog_name="vqlink", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as usage:
-        print(usage.format_message(), file=sys.stderr)
-        return 2
-    except click.ClickException as mistake:
+    except _UsageError as mistake:
         return _fail(mistake.format_message())
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("vqlink: interrupted", file=sys.stderr)
         return 130
     except VqlinkError as mistake:

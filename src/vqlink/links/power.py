@@ -18,8 +18,8 @@ from torch import Tensor
 
 PowerConstraint = Literal["message", "constellation", "none"]
 
-_BISECTIONS = 14  # the gain to 2^-14 of its range: less than 0.001 dB of power
-_GAIN_RANGE = (0.25, 8.0)
+_BISECTIONS = 16  # the gain to 0.0001 of itself: less than 0.001 dB of power
+_GAIN_RANGE = (0.125, 64.0)
 
 
 def message_power(values: Tensor) -> Tensor:
