@@ -1,6 +1,6 @@
 """Simulate the block error rate of every MCS in AWGN around its waterfall; derive the thresholds.
 
-    python benchmarks/mcs_thresholds.py [--blocks 48]
+    python benchmarks/mcs_thresholds.py [--blocks 16]
 
 Appends to results/bler/awgn.jsonl (resumable) and writes src/vqlink/digital/mcs_thresholds.json.
 """
@@ -58,14 +58,14 @@ def shannon_db(mcs: MCS) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--blocks", type=int, default=48)
+    parser.add_argument("--blocks", type=int, default=16)
     blocks = parser.parse_args().blocks
     ROWS.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
     done = {(row["mcs"], row["snr_db"]): row for row in rows}
     found = []
     for mcs in MCS_TABLE:
-        snr = math.ceil((shannon_db(mcs) + 0.5) / STEP) * STEP
+        snr = math.ceil((shannon_db(mcs) + 0.75) / STEP) * STEP
         clean: list[float] = []
         while len(clean) < 2:  # two clean points in a row end the waterfall
             row = done.get((mcs.name, snr))

@@ -157,10 +157,11 @@ def test_windows_of_a_message_share_one_budget() -> None:
 def test_the_untrained_code_is_already_a_transform_code() -> None:
     """The linear branch sends the leading DCT coefficients of a picture with natural spectrum."""
     system = build_system(recipe(SYSTEMS["identity"], channels=32)).eval()
-    coefficients = 0.4 * torch.randn(1, 192, 12, 12, generator=torch.Generator().manual_seed(0))
-    x = (BlockDCT(8).inverse(coefficients) + 0.5).clamp(0, 1)
-    out = system.transmit(x, Point(snr_db=30.0), generator=stream(0, "t"))
-    assert (out.received - x).square().mean() < 0.2 * x.var()
+    coefficients = 0.3 * torch.randn(1, 192, 12, 12, generator=torch.Generator().manual_seed(0))
+    x = BlockDCT(8).inverse(coefficients) + 0.5
+    out = system(x[None], Point(snr_db=30.0), generator=stream(0, "t"))
+    pair = torch.stack([out.received.detach().flatten(), x.flatten()])
+    assert torch.corrcoef(pair)[0, 1] > 0.9
 
 
 def test_wrong_shapes_are_errors(system: JSCC) -> None:
