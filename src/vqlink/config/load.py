@@ -1,0 +1,201 @@
+"""Recipes from YAML: overlays on bases, ``--set`` overrides, and a hash that names the result.
+
+A recipe file is a mapping after :class:`vqlink.config.schema.Recipe`. ``base: FILE`` names another
+file that it is laid over; bases are looked for beside the file, then among the shipped recipes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import types
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vqlink.config.schema import Recipe
+from vqlink.protocols import VqlinkError
+
+RECIPES = Path(str(resources.files("vqlink.recipes")))
+"""Folder of the shipped recipes; ``RECIPES / "base"`` holds what they are laid over."""
+
+Tree = dict[str, Any]
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes, sorted."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A shipped recipe by name, or one from a file (anything with a ``/`` or ``.yaml``).
+
+    Args:
+        overrides: ``section.key=value`` texts, laid over the recipe in turn; the value is YAML.
+
+    Raises:
+        VqlinkError: for an unknown name, a file that can't be read, bases that are missing or go
+            in a circle, an unknown key (with the nearest), or a value that doesn't fit.
+
+    >>> load_recipe("jscc-awgn-1-12", ["training.steps=10"]).training.steps
+    10
+    """
+    tree = read_tree(recipe_path(name_or_path))
+    for text in overrides:
+        tree = overlay(tree, _override(text))
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise VqlinkError(f"recipe {name_or_path}: {_reason(error, tree)}") from None
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON.
+
+    Every field counts, defaults too: equal hashes mean equal experiments.
+    """
+    plain = recipe.model_dump(mode="json")
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def recipe_path(name_or_path: str | Path) -> Path:
+    """Where the recipe lies.
+
+    Raises:
+        VqlinkError: for a name that no shipped recipe has; a file is not looked at yet.
+    """
+    text = str(name_or_path)
+    if text in recipe_names():
+        return RECIPES / f"{text}.yaml"
+    if "/" in text or "\\" in text or text.endswith((".yaml", ".yml")):
+        return Path(text)
+    names = recipe_names()
+    raise VqlinkError(
+        f"unknown recipe {text!r}{_hint(text, names)}; recipes are: {', '.join(names)}, or a .yaml"
+    )
+
+
+def read_tree(path: Path) -> Tree:
+    """A recipe file laid over its bases, as plain data that no schema has seen.
+
+    Raises:
+        VqlinkError: for a file that can't be read, is no YAML mapping, or is its own base.
+    """
+    return _read(path, above=())
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> Tree:
+    here = path.resolve()
+    if here in above:
+        raise VqlinkError(f"recipe {path}: its bases go in a circle")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text file"
+        raise VqlinkError(f"recipe {path} can't be read: {reason}") from None
+    except yaml.YAMLError as error:
+        raise VqlinkError(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise VqlinkError(f"recipe {path} must be a mapping of keys to values")
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    places = [here.parent / str(base), RECIPES / str(base)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise VqlinkError(f"recipe {path}: its base {base} is neither beside it nor shipped")
+    return overlay(_read(found, (*above, here)), tree)
+
+
+def overlay(base: Tree, changes: Tree) -> Tree:
+    """``base`` with ``changes`` laid over it: mappings merge, anything else is replaced.
+
+    A section whose ``kind`` changes is replaced as a whole: the old kind's keys mean nothing there.
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and not _kind_changes(old, value):
+            merged[key] = overlay(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _kind_changes(old: Tree, new: Tree) -> bool:
+    return "kind" in old and "kind" in new and old["kind"] != new["kind"]
+
+
+def _override(text: str) -> Tree:
+    path, equals, value = text.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise VqlinkError(f"--set {text}: write it as section.key=value, like training.steps=100")
+    dotted = ".".join(keys)
+    known = set(_paths(Recipe))
+    if dotted not in known:
+        raise VqlinkError(f"--set {text}: unknown key {dotted}{_hint(dotted, sorted(known))}")
+    try:
+        tree = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise VqlinkError(f"--set {text}: {value!r} is no YAML value") from None
+    for key in reversed(keys):
+        tree = {key: tree}
+    return dict(tree)
+
+
+def _reason(error: ValidationError, tree: Tree) -> str:
+    """The first thing that is wrong, as one line: ``path: what``."""
+    first = error.errors()[0]
+    where = _dotted(first["loc"], tree)
+    if first["type"] == "extra_forbidden":
+        known = set(_paths(Recipe))
+        if where in known:
+            return f"{where} does not belong to this section's kind"
+        return f"unknown key {where}{_hint(where, sorted(known))}"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def _dotted(loc: tuple[int | str, ...], tree: Any) -> str:
+    """pydantic's location without the tags of unions, which no file contains."""
+    keys = []
+    for position, part in enumerate(loc):
+        if isinstance(part, int):
+            keys.append(str(part))
+        elif isinstance(tree, dict) and (part in tree or position == len(loc) - 1):
+            keys.append(part)
+            tree = tree.get(part)
+    return ".".join(key for key in keys if key != "[key]")
+
+
+def _hint(text: str, choices: Sequence[str]) -> str:
+    """`` (did you mean X?)``: the same last part elsewhere, or the nearest spelling; else empty."""
+    last = text.rpartition(".")[2]
+    same = [choice for choice in choices if choice.rpartition(".")[2] == last]
+    near = same or difflib.get_close_matches(text, choices, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _paths(annotation: Any) -> Iterator[str]:
+    """Every dotted key that the schema knows, of all kinds of each union."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _paths(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from _paths(member)
+    elif origin is dict and get_origin(get_args(annotation)[0]) is Literal:
+        yield from get_args(get_args(annotation)[0])
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield name
+            yield from (f"{name}.{rest}" for rest in _paths(field.annotation))
