@@ -1,9 +1,72 @@
-"""Being written."""
+"""``vqlink recipes``: experiments as data, to list, read, copy and check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer()
+from vqlink.cli.options import print_json
+from vqlink.errors import VqlinkError
+
+app = typer.Typer(
+    help="List, show, copy and check recipes.", no_args_is_help=True, rich_markup_mode=None
+)
+_Json = Annotated[bool, typer.Option("--json", help="print JSON alone")]
 
 
 @app.command("ls")
-def ls() -> None: ...
+def ls_command(as_json: _Json = False) -> None:
+    """List the shipped recipes."""
+    from vqlink.config.load import load_recipe, recipe_names
+
+    loaded = [load_recipe(name) for name in recipe_names()]
+    if as_json:
+        print_json([{"name": r.name, "paper": r.paper, "figure": r.figure} for r in loaded])
+        return
+    width = max(len(recipe.name) for recipe in loaded)
+    for recipe in loaded:
+        print(f"{recipe.name:{width}}  paper {recipe.paper}, {recipe.figure}")
+
+
+@app.command("show")
+def show_command(name: str, as_json: _Json = False) -> None:
+    """Print a recipe in full, bases and defaults filled in."""
+    from vqlink.config.load import load_recipe
+
+    document: dict[str, Any] = load_recipe(name).model_dump(mode="json")
+    if as_json:
+        print_json(document)
+        return
+    import yaml
+
+    print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command("cp")
+def cp_command(name: str, file: Path) -> None:
+    """Copy a recipe to FILE, to be edited and given to `vqlink train FILE`."""
+    from vqlink.config.load import recipe_path
+
+    if file.exists():
+        raise VqlinkError(f"{file} exists already: name another file")
+    source = recipe_path(name)
+    try:
+        file.write_text(source.read_text())
+    except OSError as error:
+        raise VqlinkError(f"cannot copy {source} to {file}: {error.strerror}") from None
+    print(f"{file}: edit it, check it with `vqlink recipes validate {file}`")
+
+
+@app.command("validate")
+def validate_command(files: list[str], as_json: _Json = False) -> None:
+    """Check recipes; the first mistake of a file ends it with one line."""
+    from vqlink.config.load import load_recipe, recipe_hash
+
+    checked = [(name, load_recipe(name)) for name in files]
+    if as_json:
+        print_json([{"recipe": name, "hash": recipe_hash(recipe)} for name, recipe in checked])
+        return
+    for name, recipe in checked:
+        print(f"{name}: valid ({recipe.name}, hash {recipe_hash(recipe)})")

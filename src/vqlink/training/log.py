@@ -16,17 +16,20 @@ class TrainingLog:
 
     Args:
         folder: the run's folder; made when missing.
+        step: where the run goes on; records beyond it, of steps that a crash took back, go.
         enabled: False on all ranks but the first.
     """
 
-    def __init__(self, folder: Path, *, enabled: bool) -> None:
-        self.folder, self.enabled = folder, enabled
+    def __init__(self, folder: Path, *, step: int, enabled: bool) -> None:
+        self.folder, self.step, self.enabled = folder, step, enabled
 
     def __enter__(self) -> TrainingLog:
         if self.enabled:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self.folder / "log.jsonl").open("a")
-            self._board = SummaryWriter(str(self.folder / "tensorboard"))
+            path = self.folder / "log.jsonl"
+            _keep_until(path, self.step)
+            self._file = path.open("a")
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1)
         return self
 
     def __exit__(
@@ -56,3 +59,17 @@ class TrainingLog:
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Drop records after ``step``, and a line that was cut off."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            continue
+    path.write_text("".join(kept))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -34,6 +35,7 @@ from vqlink.sources.datasets import open_images
 from vqlink.systems.jscc import JSCC, JSCCOutput
 from vqlink.training.checkpoint import STATE_NAME, load_state, save_state
 from vqlink.training.ema import Ema
+from vqlink.training.interrupt import Interrupt
 from vqlink.training.log import TrainingLog
 from vqlink.training.validation import Validation
 from vqlink.units import from_db
@@ -166,6 +168,12 @@ class Trainer:
         logged = {**parts, "loss": loss, "gradient_norm": torch.as_tensor(norm)}
         return {name: value.detach() for name, value in logged.items()}
 
+    def any_rank(self, flag: bool) -> bool:
+        """Whether any process asks to stop: all must leave the loop at the same step."""
+        if self.fabric.world_size == 1:
+            return flag
+        return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum") > 0)
+
     def save(self) -> None:
         """State and shipping weights, from rank 0."""
         if self.fabric.is_global_zero:
@@ -181,7 +189,13 @@ class Trainer:
 
 
 def train(
-    recipe: Recipe, folder: Path, *, resume: bool = False, devices: int = 1, nodes: int = 1
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    devices: int = 1,
+    nodes: int = 1,
+    quiet: bool = False,
 ) -> TrainingResult:
     """Train a recipe into ``folder``: state, weights, ``log.jsonl`` and TensorBoard files.
 
@@ -191,6 +205,7 @@ def train(
         resume: continue the folder's run; the result equals an uninterrupted one bit for bit
             on CPU.
         devices, nodes: processes under DDP (gloo on CPU, nccl on CUDA).
+        quiet: no progress bar.
 
     Raises:
         VqlinkError: for data, folders or states that can't be used.
@@ -211,10 +226,10 @@ def train(
     trainer = Trainer(recipe, folder, fabric, source)
     if resume:
         trainer.resume()
-    return _run(trainer)
+    return _run(trainer, quiet=quiet)
 
 
-def _run(trainer: Trainer) -> TrainingResult:
+def _run(trainer: Trainer, *, quiet: bool) -> TrainingResult:
     config, fabric = trainer.config, trainer.fabric
     validation = Validation(trainer.recipe)
     columns = (
@@ -225,14 +240,15 @@ def _run(trainer: Trainer) -> TrainingResult:
         TextColumn("{task.fields[figures]}"),
     )
     last_saved = time.monotonic()
+    silent = quiet or not fabric.is_global_zero
     with (
-        TrainingLog(trainer.folder, enabled=fabric.is_global_zero) as log,
-        Progress(*columns, disable=not fabric.is_global_zero) as progress,
+        TrainingLog(trainer.folder, step=trainer.step, enabled=fabric.is_global_zero) as log,
+        Progress(*columns, console=Console(stderr=True), disable=silent) as progress,
     ):
         task = progress.add_task(
             trainer.recipe.name, total=config.steps, completed=trainer.step, figures=""
         )
-        try:
+        with Interrupt() as interrupt:
             while trainer.step < config.steps:
                 losses = trainer.run_step()
                 progress.update(task, completed=trainer.step)
@@ -241,12 +257,12 @@ def _run(trainer: Trainer) -> TrainingResult:
                     progress.update(task, figures=figures)
                 if trainer.step % config.validate_every == 0 and fabric.is_global_zero:
                     log.validation(trainer.step, validation.run(trainer.ema))
+                if trainer.any_rank(interrupt.requested):
+                    trainer.save()
+                    return TrainingResult(trainer.step, complete=False, folder=trainer.folder)
                 if time.monotonic() - last_saved > config.checkpoint_seconds:
                     trainer.save()
                     last_saved = time.monotonic()
-        except KeyboardInterrupt:
-            trainer.save()
-            return TrainingResult(trainer.step, complete=False, folder=trainer.folder)
         trainer.save()
         if fabric.is_global_zero:
             log.validation(trainer.step, validation.run(trainer.ema))
