@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def curve_figure(rows: Sequence[Row], label: str) -> str:
 
 def largest_fall(spots: Sequence[Spot]) -> float:
     """The most that is lost between neighbouring points as the SNR falls, in the metric's unit."""
-    falls = [high.mean - low.mean for low, high in zip(spots, spots[1:], strict=False)]
+    falls = [high.mean - low.mean for low, high in itertools.pairwise(spots)]
     return max(falls, default=0.0)
 
 

@@ -32,8 +32,8 @@ def write_rows_report(sources: Sequence[Path], path: Path) -> int:
         raise VqlinkError(f"no result rows in {', '.join(str(source) for source in sources)}")
     body = [
         "<h1>vqlink results</h1>",
-        f'<p class="lead">{count:,} rows from {html.escape(", ".join(map(str, files)))}. Means over '
-        "messages and draws, outages included; intervals are 95 % over messages.</p>",
+        f'<p class="lead">{count:,} rows from {html.escape(", ".join(map(str, files)))}. '
+        "Means over messages and draws, outages included; intervals are 95 % over messages.</p>",
         *(_section(*key, rows) for key, rows in sorted(groups.items(), key=_order)),
     ]
     path.write_text(page("vqlink results", "\n".join(body)), encoding="utf-8")

@@ -62,8 +62,8 @@ def _cliff(result: SendResult, system: str, spots: list[Spot]) -> str:
     if not lost:
         return f"{system} arrives at every SNR here."
     return (
-        f"{system}, whose scheme was chosen for {result.snr_db:g} dB and is kept, is lost at {max(lost):g} dB and "
-        f"below: a fall of {largest_fall(spots):.1f} dB within one step."
+        f"{system}, whose scheme was chosen for {result.snr_db:g} dB and is kept, is lost at "
+        f"{max(lost):g} dB and below: a fall of {largest_fall(spots):.1f} dB within one step."
     )
 
 
@@ -112,7 +112,7 @@ def _facts(result: SendResult) -> list[tuple[str, str]]:
     first = result.arrivals[0].rows[0]
     return [
         ("SNR", "Es/N0 per complex channel use at mean power 1; N0 is the whole complex variance"),
-        ("power", "measured over each message's symbols; more than 0.1 dB off its budget is marked"),
+        ("power", "measured over each message's symbols; more than 0.1 dB off budget is marked"),
         ("digital links", "payload, CRC, parity and padding all count; 5G LDPC, decoded by belief "
          "propagation; one failed CRC is an outage"),
         ("PSNR", "on 8-bit pixels of the whole picture"),
