@@ -103,9 +103,10 @@ def _budget(codes: Sequence[JSCC], rho: Fraction | None) -> Budget:
     if codes:
         return codes[0].uses
 
+    if rho is None:
+        raise VqlinkError("classical links alone need --rho, such as 1/12")
+
     def uses(height: int, width: int) -> int:
-        if rho is None:
-            raise VqlinkError("classical links alone need --rho, such as 1/12")
         return math.floor(rho * height * width * 3)
 
     return uses

@@ -67,17 +67,18 @@ def to_pillow(image: Tensor) -> Image.Image:
 
 
 def _busiest(image: Tensor) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the window with the largest variance, off the edges."""
+    """(left, top, right, bottom) of the window with the most fine detail, off the edges."""
     height, width = image.shape[1:]
     side = min(_DETAIL, height, width)
     grey = image.mean(dim=0)
+    detail = grey[1:, 1:].mul(2).sub(grey[:-1, 1:]).sub(grey[1:, :-1]).abs()
     best, where = -1.0, (0, 0)
     margin_y, margin_x = (height - side) // 6, (width - side) // 6
     for top in range(margin_y, height - side - margin_y + 1, max(1, side // 2)):
         for left in range(margin_x, width - side - margin_x + 1, max(1, side // 2)):
-            variance = float(grey[top : top + side, left : left + side].var())
-            if variance > best:
-                best, where = variance, (left, top)
+            amount = float(detail[top : top + side, left : left + side].mean())
+            if amount > best:
+                best, where = amount, (left, top)
     return (*where, where[0] + side, where[1] + side)
 
 

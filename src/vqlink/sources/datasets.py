@@ -125,7 +125,7 @@ class _ParquetImages:
 
     def __init__(self, file: Path) -> None:
         # Imported late, because it takes a tenth of a second. It comes with datasets.
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq
         from pyarrow import ArrowException
 
         self.file = file
@@ -148,7 +148,7 @@ class _ParquetImages:
         return int(self._parquet.metadata.num_rows)
 
     def _check_column(self) -> None:
-        from pyarrow.types import is_struct  # type: ignore[import-untyped]
+        from pyarrow.types import is_struct
 
         schema = self._parquet.schema_arrow
         names = [field.name for field in schema]

@@ -1,0 +1,115 @@
+"""Every user's mistake: one clear line on standard error, exit status 2, nothing lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vqlink.cli.main import run
+
+
+@pytest.fixture(name="bad")
+def fixture_bad(tmp_path: Path, picture_path: Path) -> Path:
+    (tmp_path / "text.png").write_text("this is no picture")
+    Image.new("RGB", (1, 1)).save(tmp_path / "tiny.png")
+    whole = tmp_path / "whole.jpg"
+    Image.open(picture_path).convert("RGB").save(whole)
+    (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:-600])
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "broken.jsonl").write_text('{"system": "x"}\n')
+    return tmp_path
+
+
+SEND = "send {picture} --system {weights} --against jpeg+ldpc5g"
+CASES = {
+    "missing file": ("send {bad}/none.png --system {weights}", "none.png"),
+    "text as png": ("send {bad}/text.png --system {weights}", "text.png"),
+    "truncated jpeg": ("send {bad}/cut.jpg --system {weights}", "cut.jpg"),
+    "one pixel": ("send {bad}/tiny.png --system {weights}", "16"),
+    "bomb": ("send {bad}/bomb.png --system {weights}", "megapixel"),
+    "a folder": ("send {bad} --system {weights}", "folder"),
+    "unknown sample": ("send sample:nobody --system {weights}", "astronaut"),
+    "unknown system": ("send {picture} --system jscc-q64-awgn-1-13", "did you mean"),
+    "unknown codec": (SEND + " heif+ldpc5g", "hevc"),
+    "unknown code": (SEND + " hevc+ldpc6g", "ldpc5g"),
+    "unknown mcs": (SEND + " hevc+ldpc5g@16qam-1/9", "16qam-1/3"),
+    "unknown channel": (SEND + " --channel raleigh", "rayleigh"),
+    "bit channel": (SEND + " --channel bsc", "no SNR"),
+    "nan snr": (SEND + " --snr nan", "--snr"),
+    "infinite snr": (SEND + " --snr inf", "--snr"),
+    "word as snr": (SEND + " --snr loud", "--snr"),
+    "rho too large": (SEND + " --rho 3", "rho"),
+    "rho zero": (SEND + " --rho 0", "rho"),
+    "rho no number": (SEND + " --rho x", "rho"),
+    "rho not in the zoo": ("send {picture} --rho 1/7", "1/12"),
+    "out is a file": (SEND + " --out {bad}/file", "file"),
+    "out below a file": (SEND + " --out {bad}/file/deeper", "file"),
+    "unknown verb": ("sned {picture}", "sned"),
+    "unknown option": (SEND + " --frob", "--frob"),
+    "no input": ("send", "INPUT"),
+    "empty folder": ("evaluate {weights} --data {bad}/empty", "empty"),
+    "nan among snr": ("evaluate {weights} --data {picture} --snr 0 nan", "nan"),
+    "no samples": ("evaluate {weights} --data {picture} --samples 0", "samples"),
+    "links without rho": ("evaluate jpeg+ldpc5g --data {picture}", "--rho"),
+    "unknown recipe": ("train jscc-awgn-1-11", "jscc-awgn-1-12"),
+    "unknown key": ("train jscc-awgn-1-12 --set training.step=3", "training.steps"),
+    "wrong type": ("train jscc-awgn-1-12 --set training.steps=many", "training.steps"),
+    "no data": ("train jscc-awgn-1-12 --set source.train={bad}/none --out {bad}/run", "none"),
+    "nothing to resume": (
+        "train jscc-awgn-1-12-start --set source.train={picture} --out {bad}/run --resume",
+        "resume",
+    ),
+    "corrupt rows": ("report {bad}/broken.jsonl --out {bad}/r.html", "line 1"),
+    "no rows": ("report {bad}/empty --out {bad}/r.html", "empty"),
+    "missing rows": ("report {bad}/none.jsonl --out {bad}/r.html", "none.jsonl"),
+    "unknown zoo name": ("zoo show nothing", "nothing"),
+    "no recipe file": ("recipes validate {bad}/none.yaml", "none.yaml"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_clear_line(
+    name: str, bad: Path, picture_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, hint = CASES[name]
+    places = {"bad": bad, "picture": picture_path, "weights": weights}
+    before = sorted(path.name for path in bad.iterdir())
+    arguments = [word.format(**places) for word in words.split()]
+    if words.startswith(("send", "sned")) and "--out" not in words:
+        arguments += ["--out", str(bad / "out")]
+    status = run(arguments)
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    assert captured.err.startswith("vqlink: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    assert hint.lower() in captured.err.lower()
+    # Nothing half-written: at most an empty output folder.
+    new = {path.name for path in bad.iterdir()} - set(before)
+    assert new <= {"out", "run"}
+    assert all(not any((bad / folder).iterdir()) for folder in new)
+
+
+def test_damaged_weights(
+    tmp_path: Path, picture_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for damage in ("model", "config", "pickle"):
+        folder = tmp_path / damage
+        folder.mkdir()
+        for file in weights.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        if damage == "config":
+            text = (folder / "config.json").read_text().replace('"width"', '"widht"', 1)
+            (folder / "config.json").write_text(text)
+        else:
+            content = b"\x80\x04\x95pickle" if damage == "pickle" else b"\x00" * 100
+            (folder / "model.safetensors").write_bytes(content)
+        status = run(["send", str(picture_path), "--system", str(folder), "--out", str(tmp_path)])
+        error = capsys.readouterr().err
+        assert (status, error.count("\n")) == (2, 1)
+        assert "config" in error or "safetensors" in error
