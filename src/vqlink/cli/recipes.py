@@ -23,7 +23,9 @@ def ls_command(as_json: _Json = False) -> None:
 
     loaded = [load_recipe(name) for name in recipe_names()]
     if as_json:
-        print_json([{"name": r.name, "paper": r.paper, "figure": r.figure} for r in loaded])
+        print_json(
+            [{"name": r.name, "paper": r.paper, "figure": r.figure, "rho": r.rho} for r in loaded]
+        )
         return
     width = max(len(recipe.name) for recipe in loaded)
     for recipe in loaded:
@@ -47,13 +49,15 @@ def show_command(name: str, as_json: _Json = False) -> None:
 @app.command("cp")
 def cp_command(name: str, file: Path) -> None:
     """Copy a recipe to FILE, to be edited and given to `vqlink train FILE`."""
-    from vqlink.config.load import recipe_path
+    from vqlink.config.load import read_tree, recipe_path
 
-    if file.exists():
-        raise VqlinkError(f"{file} exists already: name another file")
     source = recipe_path(name)
+    read_tree(source)  # a file whose bases are missing is not worth copying
     try:
-        file.write_text(source.read_text())
+        with file.open("x", encoding="utf-8") as copy:
+            copy.write(source.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise VqlinkError(f"{file} exists already: name another file") from None
     except OSError as error:
         raise VqlinkError(f"cannot copy {source} to {file}: {error.strerror}") from None
     print(f"{file}: edit it, check it with `vqlink recipes validate {file}`")
@@ -61,7 +65,7 @@ def cp_command(name: str, file: Path) -> None:
 
 @app.command("validate")
 def validate_command(files: list[str], as_json: _Json = False) -> None:
-    """Check recipes; the first mistake of a file ends it with one line."""
+    """Check recipes; the first mistake ends it with one line."""
     from vqlink.config.load import load_recipe, recipe_hash
 
     checked = [(name, load_recipe(name)) for name in files]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqlink.cli.options import check_folder, print_json
+
+if TYPE_CHECKING:
+    from vqlink.config.schema import Recipe
 
 
 def train_command(
@@ -17,29 +21,67 @@ def train_command(
         list[str] | None, typer.Option("--set", help="section.key=value; repeatable")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder [default: runs/NAME]")] = None,
-    resume: Annotated[bool, typer.Option(help="go on with the run in --out")] = False,
-    devices: Annotated[int, typer.Option(min=1, help="processes a node, under DDP")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="nodes, under torchrun")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="processes on each node, under DDP")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="machines, see docs/training.md")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON alone")] = False,
 ) -> None:
     """Train RECIPE; Ctrl-C saves and stops, --resume goes on bit for bit."""
-    from vqlink.config.load import load_recipe
+    from vqlink.config.load import load_recipe, recipe_hash
 
     loaded = load_recipe(recipe, overrides or [])
     folder = out if out is not None else Path("runs") / loaded.name
-    check_folder(folder)
+    if not resume:
+        check_folder(folder)
+    initial = None if resume else _initial_folder(loaded)
 
     from vqlink.training.loop import train
 
-    result = train(loaded, folder, resume=resume, devices=devices, nodes=nodes, quiet=as_json)
-    if int(os.environ.get("LOCAL_RANK", "0")) != 0:
+    result = train(
+        loaded,
+        folder,
+        resume=resume,
+        initial=initial,
+        devices=devices,
+        nodes=nodes,
+        progress=not as_json,
+    )
+    if os.environ.get("RANK", "0") != "0":  # under torchrun every process comes here
         return
+    words = ["vqlink", "train", recipe, *(f"--set={text}" for text in overrides or [])]
+    words += ["--out", str(folder)]
+    words += [f"--{name}={n}" for name, n in (("devices", devices), ("nodes", nodes)) if n > 1]
+    again = None if result.complete else shlex.join([*words, "--resume"])
     if as_json:
-        document = {"recipe": loaded.name, "step": result.step, "complete": result.complete}
-        print_json({**document, "weights": str(folder / "weights")})
-    elif result.complete:
-        print(f"Done. Try it: vqlink send PICTURE --system {folder / 'weights'}")
+        print_json(
+            {
+                "recipe": loaded.name,
+                "hash": recipe_hash(loaded),
+                "step": result.step,
+                "steps": loaded.training.steps,
+                "complete": result.complete,
+                "weights": str(folder / "weights"),
+                "resume": again,
+            }
+        )
+    elif again is None:
+        print(f"Trained {loaded.name}: {result.step} steps. Try it:")
+        print(f"  vqlink send PICTURE --system {shlex.quote(str(folder / 'weights'))}")
     else:
-        sets = "".join(f" --set {text}" for text in overrides or [])
-        print(f"Saved at step {result.step} of {loaded.training.steps}. Go on with:")
-        print(f"  vqlink train {recipe}{sets} --out {folder} --resume")
+        print(
+            f"Interrupted and saved at step {result.step} of {loaded.training.steps}. Go on with:"
+        )
+        print(f"  {again}")
+
+
+def _initial_folder(recipe: Recipe) -> Path | None:
+    """The folder of ``training.init_from`` where that is a zoo name, which training doesn't know.
+
+    A folder of that name goes first, and is left to training, which tells when there is none.
+    """
+    name = recipe.training.init_from
+    if name is None or Path(name).exists() or os.sep in name:
+        return None
+    from vqlink.zoo.catalogue import find
+
+    return find(name).folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,43 +29,46 @@ class Saved:
 def save_state(
     path: Path, model: nn.Module, optimizer: Optimizer, ema: Ema, *, step: int, recipe: str
 ) -> None:
-    """Write everything that resumption needs; an interruption leaves the last file intact."""
+    """Write everything that resumption needs; an interruption leaves the last file intact.
+
+    Raises:
+        VqlinkError: when the folder can't be written to, or the disk is full.
+    """
     tensors: dict[str, Tensor] = {}
     tensors |= {f"model/{name}": t.detach() for name, t in model.state_dict().items()}
     tensors |= {f"ema/{name}": t for name, t in ema.state.items()}
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             tensors[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
     header = {"step": str(step), "recipe": recipe}
-    save_file({n: t.contiguous().cpu().clone() for n, t in tensors.items()}, temporary, header)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({n: t.contiguous().cpu().clone() for n, t in tensors.items()}, temporary, header)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise VqlinkError(f"can't save the training state to {path}: {error}") from None
 
 
 def load_state(path: Path, model: nn.Module, optimizer: Optimizer, ema: Ema) -> Saved:
-    """Restore what :func:`save_state` wrote, bit for bit.
+    """Restore what :func:`save_state` wrote, bit for bit and in the parameters' memory format.
 
     Raises:
         VqlinkError: when the file is missing, unreadable, or another model's.
     """
     saved = read_header(path)
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - no mapping
-            part, rest = name.split("/", 1)
-            groups[part][rest] = file.get_tensor(name)
     try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                part, rest = name.split("/", 1)
+                groups[part][rest] = file.get_tensor(name)
         model.load_state_dict(groups["model"], strict=True)
         ema.load(groups["ema"])
-    except (RuntimeError, ValueError) as error:
+        _load_moments(optimizer, groups["optimizer"])
+    except (SafetensorError, RuntimeError, ValueError, KeyError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise VqlinkError(f"{path} belongs to another model: {reason}") from None
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in groups["optimizer"].items():
-        index, key = name.split("/")
-        moments.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     return saved
 
 
@@ -82,5 +84,21 @@ def read_header(path: Path) -> Saved:
         return Saved(step=int(header["step"]), recipe=header["recipe"])
     except FileNotFoundError:
         raise VqlinkError(f"nothing to resume: {path} does not exist") from None
-    except (SafetensorError, OSError, KeyError, ValueError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise VqlinkError(f"{path} is no training state of vqlink: {error}") from None
+
+
+def _load_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Restore the optimiser's tensors, named ``INDEX/KEY`` by their parameter's place."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split("/")
+        parameter = parameters[int(index)]
+        if tensor.ndim:
+            # The file is contiguous, the parameter may be channels-last; its moments go with it.
+            if tensor.shape != parameter.shape:
+                raise ValueError(f"{key} of parameter {index} has the shape {tuple(tensor.shape)}")
+            tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

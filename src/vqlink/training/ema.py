@@ -31,8 +31,13 @@ class Ema:
                 tensor.copy_(live[name])
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take over a saved average; names and shapes must match."""
-        if state.keys() != self.state.keys():
+        """Take over a saved average.
+
+        Raises:
+            ValueError: when its names or shapes are another module's.
+        """
+        shapes = {name: tensor.shape for name, tensor in self.state.items()}
+        if shapes != {name: tensor.shape for name, tensor in state.items()}:
             raise ValueError("the saved average belongs to another model")
         for name, tensor in self.state.items():
             tensor.copy_(state[name])

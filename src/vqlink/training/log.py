@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -10,13 +11,16 @@ from types import TracebackType
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+LOG_NAME = "log.jsonl"
+
 
 class TrainingLog:
     """Context manager over ``log.jsonl`` and ``tensorboard/`` in a run's folder.
 
     Args:
         folder: the run's folder; made when missing.
-        step: where the run goes on; records beyond it, of steps that a crash took back, go.
+        step: where the run stands. Records of later steps, which a killed run made after its last
+            save, are dropped, for those steps come again.
         enabled: False on all ranks but the first.
     """
 
@@ -26,10 +30,12 @@ class TrainingLog:
     def __enter__(self) -> TrainingLog:
         if self.enabled:
             self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / "log.jsonl"
-            _keep_until(path, self.step)
+            path = self.folder / LOG_NAME
+            _drop_after(path, self.step)
             self._file = path.open("a")
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1)
+            self._board = SummaryWriter(
+                str(self.folder / "tensorboard"), purge_step=self.step + 1 if self.step else None
+            )
         return self
 
     def __exit__(
@@ -49,8 +55,9 @@ class TrainingLog:
         return f"loss {plain['loss']:.5f}"
 
     def validation(self, step: int, values: Mapping[str, float]) -> None:
-        """Record validation figures (hard-quantised, transmitted)."""
-        self._write("validation", step, values)
+        """Record validation figures (hard-quantised, transmitted); nothing where there are none."""
+        if values:
+            self._write("validation", step, values)
 
     def _write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         if not self.enabled:
@@ -61,15 +68,18 @@ class TrainingLog:
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
 
-def _keep_until(path: Path, step: int) -> None:
-    """Drop records after ``step``, and a line that was cut off."""
+def _drop_after(path: Path, step: int) -> None:
+    """Keep the records up to ``step``; a half-written last line goes too."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text().splitlines():
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
+            record = json.loads(line)
+        except json.JSONDecodeError:
             continue
-    path.write_text("".join(kept))
+        if record["step"] <= step:
+            kept.append(line + "\n")
+    temporary = path.with_suffix(".partial")
+    temporary.write_text("".join(kept))
+    os.replace(temporary, path)

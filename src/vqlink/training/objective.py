@@ -1,0 +1,48 @@
+"""What training minimises: the recipe's weighted sum of named losses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vqlink.config.schema import Recipe
+from vqlink.protocols import Point
+from vqlink.systems.jscc import JSCC, JSCCOutput
+from vqlink.units import from_db
+
+
+def loss_of(
+    output: JSCCOutput, sent: Tensor, snr_db: Tensor, recipe: Recipe
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The recipe's weighted sum, and the named parts unweighted.
+
+    Args:
+        sent: (N, T, 3, H, W), as the output's ``received``.
+        snr_db: (N,) the messages' SNR.
+
+    Returns:
+        The scalar to minimise, and the scalars it is made of. ``mse`` is the one that is trained,
+        each message weighted by its SNR (``snr_slope``); ``plain_mse`` the mean without weights.
+    """
+    errors = (output.received - sent).square().flatten(1).mean(dim=1)
+    # Balanced round the middle of the range, so that the slope doesn't change the loss's size.
+    middle = sum(recipe.training.snr_db) / 2
+    weights = from_db(recipe.training.snr_slope * (snr_db - middle))
+    parts = {"mse": (errors * weights).mean(), **output.quantized.losses}
+    total = torch.stack([weight * parts[name] for name, weight in recipe.losses.items()]).sum()
+    return total, {**parts, "plain_mse": errors.mean().detach()}
+
+
+class Objective(nn.Module):
+    """System and loss as one module of tensors in, tensors out, which is what Fabric wraps."""
+
+    def __init__(self, system: JSCC, recipe: Recipe) -> None:
+        super().__init__()
+        self.system, self.recipe = system, recipe
+
+    def forward(
+        self, sent: Tensor, snr_db: Tensor, *, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(N, T, 3, H, W) windows and (N,) dB -> the loss and its named parts."""
+        output = self.system(sent, Point(snr_db=snr_db), generator=generator)
+        return loss_of(output, sent, snr_db, self.recipe)

@@ -1,0 +1,242 @@
+"""The training loop: plain steps on Lightning Fabric, in one process.
+
+Everything random in step t is drawn from streams named (seed, purpose, t, rank), so a run that
+was interrupted continues as if it had not been, bit for bit, without any saved random state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from vqlink.config.build import build_system
+from vqlink.config.schema import QAMConfig, Recipe, TrainingConfig
+from vqlink.config.weights import load_overlap, read_tensors, save_weights
+from vqlink.protocols import VqlinkError
+from vqlink.quantizers.qam import QAMQuantizer
+from vqlink.rng import stream, uniform
+from vqlink.sources.crops import RandomCrops
+from vqlink.training.checkpoint import STATE_NAME, load_state, read_header, save_state
+from vqlink.training.ema import Ema
+from vqlink.training.interrupt import Interrupt
+from vqlink.training.log import TrainingLog
+from vqlink.training.objective import Objective
+from vqlink.training.validation import Validation
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """Linear warm-up, then a cosine from the peak to zero at the last step.
+
+    Args:
+        step: optimiser steps already done.
+    """
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class Trainer:
+    """One run of a recipe in one process (of several under DDP).
+
+    Args:
+        recipe: what to train.
+        folder: where state, weights and logs go.
+        fabric: devices and precision; ``launch`` has been called.
+        source: training crops; each rank draws its own.
+        initial: weights folder to start from, in place of the recipe's ``init_from``.
+        resume: go on from the folder's state; nothing else is read then.
+
+    Raises:
+        VqlinkError: for a state or initial weights that are missing or don't fit.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        fabric: Fabric,
+        source: RandomCrops,
+        *,
+        initial: Path | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.recipe, self.folder, self.fabric, self.source = recipe, folder, fabric, source
+        self.config = recipe.training
+        self.system = build_system(recipe)
+        if resume:
+            check_same_recipe(self.state_path, recipe)
+        elif initial is not None or self.config.init_from is not None:
+            load_overlap(self.system, _initial_tensors(initial or Path(str(self.config.init_from))))
+        self.system = self.system.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.config.compile:
+            self.system.encoder.compile()
+            self.system.decoder.compile()
+        optimizer = AdamW(
+            self.system.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+        )
+        self.model: nn.Module
+        self.optimizer: Optimizer
+        self.model, self.optimizer = fabric.setup(Objective(self.system, recipe), optimizer)
+        self.ema = Ema(self.system, self.config.ema)  # after setup, which moves the system
+        self.step = 0
+        if resume:
+            self.step = load_state(self.state_path, self.system, self.optimizer, self.ema).step
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / STATE_NAME
+
+    def run_step(self) -> dict[str, Tensor]:
+        """One optimiser step; returns the named losses.
+
+        Raises:
+            VqlinkError: when the gradient is not finite; weights and averages are then as before.
+        """
+        config, rank = self.config, self.fabric.global_rank
+        rate = learning_rate(self.step, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if isinstance(self.recipe.quantizer, QAMConfig):
+            start, end = self.recipe.quantizer.hardness
+            assert isinstance(self.system.quantizer, QAMQuantizer)
+            self.system.quantizer.set_hardness(start + (end - start) * self.step / config.steps)
+        noise = stream(config.seed, "train", self.step, rank)
+        low, high = config.snr_db
+        snr = low + (high - low) * uniform((config.messages,), generator=noise)
+        snr = self.fabric.to_device(snr)
+        sent = self.source.batch(self.step, config.messages * config.windows)
+        sent = self.fabric.to_device(sent).unflatten(0, (config.messages, config.windows))
+        loss, parts = self.model(sent, snr, generator=noise)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        norm = torch.as_tensor(
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
+            )
+        )
+        if not torch.isfinite(norm):  # the same on all ranks: it is that of the averaged gradient
+            raise VqlinkError(
+                f"training diverged at step {self.step + 1} (the gradient is not finite): "
+                "start again with a lower training.learning_rate"
+            )
+        self.optimizer.step()
+        self.step += 1
+        self.ema.update(self.system, self.step)
+        logged = {
+            **parts,
+            "loss": loss,
+            "gradient_norm": norm,
+            "learning_rate": torch.tensor(rate),
+        }
+        return {name: value.detach() for name, value in logged.items()}
+
+    def save(self) -> None:
+        """State and shipping weights, from rank 0."""
+        if self.fabric.is_global_zero:
+            save_state(
+                self.state_path,
+                self.system,
+                self.optimizer,
+                self.ema,
+                step=self.step,
+                recipe=self.recipe.model_dump_json(),
+            )
+            save_weights(self.folder / "weights", self.ema.state, self.recipe)
+
+    def run(self, validation: Validation, *, progress: bool = True) -> int:
+        """Steps until the last one or until Ctrl-C or SIGTERM; saves; returns the steps done."""
+        config, first = self.config, self.fabric.is_global_zero
+        with (
+            Interrupt() as interrupt,
+            TrainingLog(self.folder, step=self.step, enabled=first) as log,
+            _progress_bar(enabled=progress and first) as bar,
+        ):
+            task = bar.add_task(
+                self.recipe.name, total=config.steps, completed=self.step, figures=""
+            )
+            last_saved, stop = time.monotonic(), False
+            while self.step < config.steps and not stop:
+                losses = self.run_step()
+                stop = self._agree(interrupt.requested)
+                ended = stop or self.step == config.steps
+                bar.update(task, completed=self.step)
+                if self.step % config.log_every == 0:
+                    bar.update(task, figures=log.losses(self.step, losses))
+                if ended or time.monotonic() - last_saved > config.checkpoint_seconds:
+                    self.save()
+                    last_saved = time.monotonic()
+                due = self.step % config.validate_every == 0 or self.step == config.steps
+                if due and first:
+                    log.validation(self.step, validation.run(self.ema))
+        return self.step
+
+    def _agree(self, stop: bool) -> bool:
+        """Whether any rank was asked to stop: all must end after the same step."""
+        if self.fabric.world_size == 1:
+            return stop
+        asked: Tensor = self.fabric.all_reduce(torch.tensor(float(stop)), reduce_op="sum")
+        return bool(asked > 0)
+
+
+def check_same_recipe(state: Path, recipe: Recipe) -> None:
+    """Refuse to go on from a state that another recipe made.
+
+    Raises:
+        VqlinkError: naming the first section that differs.
+    """
+    try:
+        saved = Recipe.model_validate_json(read_header(state).recipe)
+    except ValidationError:
+        raise VqlinkError(f"{state} was made by a vqlink with other recipes: train anew") from None
+    if saved == recipe:
+        return
+    old, new = saved.model_dump(), recipe.model_dump()
+    for section, values in new.items():
+        if isinstance(values, dict):
+            keys = [f"{section}.{key}" for key in values if values[key] != old[section].get(key)]
+        else:
+            keys = [section] if values != old[section] else []
+        if keys or values != old[section]:
+            raise VqlinkError(
+                f"{state} was made by another recipe ({(keys or [section])[0]} differs): "
+                "resume with the same recipe and --set, or name another --out"
+            )
+
+
+def _initial_tensors(folder: Path) -> dict[str, Tensor]:
+    if not folder.is_dir():
+        raise VqlinkError(
+            f"training.init_from: there is no weights folder {folder}; train it first, or "
+            "--set training.init_from=null to start afresh"
+        )
+    return read_tensors(folder)
+
+
+def _progress_bar(*, enabled: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=Console(stderr=True),
+        disable=not enabled,
+    )
