@@ -41,7 +41,7 @@ def test_send_writes_everything_at_equal_uses(
         assert row["channel"] == "awgn"
         assert abs(row["tx_power"] - 1) < 0.023
         assert isinstance(row["psnr"], float)
-    assert rows[0]["psnr"] > 15
+    assert rows[0]["psnr"] > 13  # mid-grey scores less: the untrained transform code carries it
     names = {path.name for path in out.iterdir()}
     assert {"sent.png", "side-by-side.png", "report.html", "rows.jsonl"} <= names
     assert len(names) == 6
@@ -144,7 +144,7 @@ def test_help_is_quick_and_imports_no_torch() -> None:
         ),
         ("send x --against a b --snr 3", "send x --against=a --against=b --snr 3"),
         ("send --system a b x", "send --system=a --system=b x"),
-        ("send --system a x.png --snr 1", "send --system=a --system=x.png --snr 1"),
+        ("send --system a x.png --snr 1", "send --system=a x.png --snr 1"),
         ("send --seed 1 --system a x", "send --seed 1 --system=a x"),
         ("train r --set a=1 b=2 --resume", "train r --set=a=1 --set=b=2 --resume"),
         ("report --out x", "report --out x"),

@@ -15,8 +15,7 @@ _SPREAD = {
 def spread(arguments: list[str]) -> list[str]:
     """Repeat each option of several values in front of each of its values.
 
-    A verb's own argument may stand after them: where nothing else can be ``send``'s INPUT, or
-    ``train``'s RECIPE, the last value is.
+    Where nothing else can be ``send``'s INPUT, or ``train``'s RECIPE, the last value of a list is.
 
     >>> spread(["evaluate", "a", "--snr", "0", "-5", "--data", "x"])
     ['evaluate', 'a', '--snr=0', '--snr=-5', '--data', 'x']
@@ -24,6 +23,7 @@ def spread(arguments: list[str]) -> list[str]:
     verb = next((word for word in arguments if not word.startswith("-")), "")
     options = _SPREAD.get(verb, set())
     result: list[str] = []
+    spare = -1  # where the last value of the last list stands: perhaps no value, but the INPUT
     at = 0
     while at < len(arguments):
         word = arguments[at]
@@ -35,9 +35,11 @@ def spread(arguments: list[str]) -> list[str]:
         while at < len(arguments) and _is_value(word, arguments[at]):
             values.append(arguments[at])
             at += 1
-        if len(values) > 1 and at == len(arguments) and verb == "send" and not _has_input(result):
-            result.append(values.pop())
         result += [f"{word}={value}" for value in values] or [word]
+        if len(values) > 1:
+            spare = len(result) - 1
+    if verb in ("send", "train") and spare >= 0 and not _has_input(result):
+        result[spare] = result[spare].partition("=")[2]
     return result
 
 
