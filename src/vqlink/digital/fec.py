@@ -23,7 +23,8 @@ from vqlink.rng import stream, uniform
 CRC_BITS = 24
 # TS 38.212, 5.2.2 and 6.2.2: base graph 1 has up to 8448 bits from rate 1/3 on, graph 2 up to 3840.
 _MAX_INFORMATION_BG1, _MAX_INFORMATION_BG2, _MIN_RATE_BG1 = 8448, 3824, 0.35
-_FAST_ITERATIONS, _FULL_ITERATIONS = 6, 30
+_FAST_ITERATIONS, _FULL_ITERATIONS = 8, 30
+_FULL_BATCH = 4  # blocks at a time, so that a lost message is given up early
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,18 @@ def encode_message(payload: bytes, frame: Frame) -> Tensor:
 
 
 def decode_message(llr: Tensor, frame: Frame) -> bytes | None:
-    """(frame.bits,) log-likelihood ratios -> the payload with its filling; None at a CRC error."""
-    bits, good = decode_blocks(llr, frame)
-    if not bool(good.all()):
-        return None
+    """(frame.bits,) log-likelihood ratios -> the payload with its filling; None at a CRC error.
+
+    The first block that the full number of iterations leaves in error decides: the rest of a lost
+    message is not decoded.
+    """
+    bits, good, blocks = _decode_fast(llr, frame)
+    code = _code(frame.information, frame.coded, frame.bits_per_symbol)
+    for some in torch.split(torch.nonzero(~good)[:, 0], _FULL_BATCH):
+        again, fine = code.crc_decoder(code.full_decoder(blocks[some]))
+        if not bool(fine.all()):
+            return None
+        bits[some] = again
     return np.packbits(bits.reshape(-1).to(torch.uint8).cpu().numpy()).tobytes()
 
 
@@ -106,16 +115,22 @@ def decode_blocks(llr: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
     Returns:
         (blocks, information - 24) float32 bits, and (blocks,) bool: whether the CRC holds.
     """
-    code = _code(frame.information, frame.coded, frame.bits_per_symbol)
-    llr = llr * (1 - 2 * _scrambler(frame.bits))
-    blocks = llr[: frame.blocks * frame.coded].reshape(frame.blocks, frame.coded)
-    bits, good = code.crc_decoder(code.fast_decoder(blocks))
-    good = good.reshape(-1)
+    bits, good, blocks = _decode_fast(llr, frame)
     if not bool(good.all()):
+        code = _code(frame.information, frame.coded, frame.bits_per_symbol)
         again, fine = code.crc_decoder(code.full_decoder(blocks[~good]))
         bits[~good] = again
         good = good.masked_scatter(~good, fine.reshape(-1))
     return bits, good
+
+
+def _decode_fast(llr: Tensor, frame: Frame) -> tuple[Tensor, Tensor, Tensor]:
+    """(bits, whether each CRC holds, the blocks' ratios) after a few iterations."""
+    code = _code(frame.information, frame.coded, frame.bits_per_symbol)
+    llr = llr * (1 - 2 * _scrambler(frame.bits))
+    blocks = llr[: frame.blocks * frame.coded].reshape(frame.blocks, frame.coded)
+    bits, good = code.crc_decoder(code.fast_decoder(blocks))
+    return bits, good.reshape(-1), blocks
 
 
 def _scrambler(length: int) -> Tensor:

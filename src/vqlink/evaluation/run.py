@@ -19,7 +19,7 @@ from vqlink.evaluation.rows import (
     read_rows,
 )
 from vqlink.evaluation.systems import System
-from vqlink.metrics.table import metrics_for
+from vqlink.metrics.table import Metric, metrics_for
 from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.datasets import ImageCollection
@@ -46,8 +46,9 @@ def measure(
     point: Point,
     repeat: int,
     seed: int,
+    metrics: Sequence[Metric] | None = None,
 ) -> Measured:
-    """Transmit one picture (3, H, W) and measure what arrived.
+    """Transmit one picture (3, H, W) and measure what arrived, by all metrics if none are named.
 
     The noise belongs to (seed, point, repeat, sample) alone, so that every system meets the same.
     """
@@ -80,7 +81,7 @@ def measure(
             seed=seed,
             versions=_VERSIONS,
         )
-        for metric in metrics_for(height, width)
+        for metric in (metrics_for(height, width) if metrics is None else metrics)
     )
     return Measured(sent.received[0], rows)
 

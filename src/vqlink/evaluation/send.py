@@ -11,6 +11,7 @@ from torch import Tensor
 from vqlink.evaluation.rows import Row
 from vqlink.evaluation.run import measure
 from vqlink.evaluation.systems import System
+from vqlink.metrics.table import PSNR
 from vqlink.protocols import Point
 
 Report = Callable[[str], None]
@@ -146,7 +147,8 @@ def sweep(
                 point=Point(snr_db=snr_db),
                 repeat=0,
                 seed=seed,
+                metrics=(PSNR,),
             )
-            row = next(row for row in measured.rows if row.metric == "psnr")
+            (row,) = measured.rows
             rows.append(replace(row, labels={**row.labels, "role": role}))
     return tuple(rows)
