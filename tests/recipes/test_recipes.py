@@ -1,0 +1,95 @@
+"""Every shipped recipe: what it says about itself, and two steps of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import SMALL_NETS
+from vqlink.config.build import build_system
+from vqlink.config.load import RECIPES, load_recipe, recipe_names
+from vqlink.config.schema import IdentityConfig, QAMConfig
+from vqlink.config.weights import load_weights
+from vqlink.training.loop import train
+
+NAMES = recipe_names()
+RATIOS = {"1-6": 6, "1-12": 12, "1-24": 24}
+
+
+def test_the_codes_that_the_zoo_ships_have_recipes() -> None:
+    codes = {f"jscc-{q}awgn-{ratio}" for q in ("", "q64-") for ratio in RATIOS}
+    assert codes <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_says_what_the_recipe_is(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    code = name.removesuffix("-start")
+    assert recipe.rho == pytest.approx(1 / RATIOS[code.split("awgn-")[1]])
+    if "-q64-" in name:
+        assert isinstance(recipe.quantizer, QAMConfig)
+        assert recipe.quantizer.order == 64
+    else:
+        assert isinstance(recipe.quantizer, IdentityConfig)
+    assert recipe.link.channel.kind == "awgn"
+    assert recipe.training.snr_db == (0.0, 20.0)
+    assert recipe.paper == "001"
+    assert "Fig" in recipe.figure
+    assert recipe.deviations
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_overlays_are_small_and_stand_on_a_base(name: str) -> None:
+    text = (RECIPES / f"{name}.yaml").read_text()
+    assert yaml.safe_load(text)["base"].startswith("base/")
+    assert len(text.splitlines()) <= 12
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_uses_match_the_ratio(name: str) -> None:
+    """The built system's channel uses on a whole-block picture are rho times its values."""
+    recipe = load_recipe(name, SMALL_NETS)
+    assert build_system(recipe).uses(64, 96) == round(recipe.rho * 64 * 96 * 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_init_from_is_another_recipes_run(name: str) -> None:
+    start = load_recipe(name).training.init_from
+    if start is not None:
+        folder = Path(start)
+        assert folder.parts[0] == "runs"
+        assert folder.name == "weights"
+        assert folder.parts[1] in set(NAMES) - {name}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_steps(name: str, picture_folder: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(
+        name,
+        [
+            *SMALL_NETS,
+            f"source.train={picture_folder}",
+            f"source.validation={picture_folder}",
+            "source.crop=16",
+            "training.steps=2",
+            "training.messages=1",
+            "training.windows=2",
+            "training.log_every=1",
+            "evaluation.samples=1",
+        ],
+    )
+    assert train(recipe, tmp_path / name, progress=False).complete
+    lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [(r["kind"], r["step"]) for r in records] == [
+        ("train", 1), ("train", 2), ("validation", 2),
+    ]  # fmt: skip
+    assert all(r["loss"] > 0 for r in records[:2])
+    assert records[2]["psnr@20dB"] > 10
+    system, stored = load_weights(tmp_path / name / "weights")
+    assert stored == recipe
+    assert system.name == name
