@@ -96,7 +96,9 @@ def decode_message(llr: Tensor, frame: Frame) -> bytes | None:
     """
     bits, good, blocks = _decode_fast(llr, frame)
     code = _code(frame.information, frame.coded, frame.bits_per_symbol)
-    for some in torch.split(torch.nonzero(~good)[:, 0], _FULL_BATCH):
+    lost = torch.nonzero(~good)[:, 0]
+    for at in range(0, lost.numel(), _FULL_BATCH):
+        some = lost[at : at + _FULL_BATCH]
         again, fine = code.crc_decoder(code.full_decoder(blocks[some]))
         if not bool(fine.all()):
             return None
