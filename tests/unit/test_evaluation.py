@@ -1,0 +1,159 @@
+"""Rows, summaries and the measurement itself."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from vqlink.config.channels import parse_channel
+from vqlink.evaluation.rows import Row, append_rows, drop_unfinished_line, power_flags, read_rows
+from vqlink.evaluation.run import evaluate, measure, summarise
+from vqlink.evaluation.systems import System, open_systems
+from vqlink.protocols import Point, Transmission, VqlinkError
+from vqlink.rng import Generators, normal
+from vqlink.sources.datasets import open_images
+
+
+class Noisy:
+    """Adds a tenth of standard noise to a picture; loses it at 0 dB."""
+
+    name = "noisy"
+
+    def uses(self, height: int, width: int) -> int:
+        return height * width
+
+    def transmit(self, x: torch.Tensor, point: Point, *, generator: Generators) -> Transmission:
+        snr = point.snr(x.shape[0])
+        received = (x + 0.1 * normal(x.shape, generator=generator)).clamp(0, 1)
+        lost = snr <= 0
+        received[lost] = 128 / 255
+        return Transmission(
+            received,
+            uses=torch.full((len(x),), self.uses(*x.shape[2:])),
+            tx_power=torch.full((len(x),), 1.05),
+            outage=lost,
+        )
+
+
+@pytest.fixture(name="system")
+def fixture_system() -> System:
+    return System("noisy", Noisy())
+
+
+def row(**changes: object) -> Row:
+    base = Row(
+        system="s", recipe=None, weights=None, channel="awgn", point={"snr_db": 1.0}, repeat=0,
+        sample="a", metric="psnr", unit="dB", value=30.0, uses=10, rho=0.1, tx_power=1.0,
+        status="ok", flags=[], labels={"mcs": "qpsk-1/2"}, seed=0, versions={},
+    )  # fmt: skip
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_rows_survive_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "rows.jsonl"
+    rows = [row(), row(sample="b", status="outage", value=12.5)]
+    append_rows(path, rows[:1])
+    append_rows(path, rows[1:])
+    assert read_rows(path) == rows
+
+
+def test_no_infinity_in_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        append_rows(tmp_path / "rows.jsonl", [row(value=math.inf)])
+
+
+def test_corrupt_lines_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_rows(path, [row()])
+    for line in ("{", '{"system": 1}', "[]"):
+        path.write_text(path.read_text().splitlines()[0] + "\n" + line + "\n")
+        with pytest.raises(VqlinkError, match="line 2"):
+            read_rows(path)
+
+
+def test_half_a_line_is_dropped_and_whole_ones_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_rows(path, [row()])
+    path.write_text(path.read_text() + '{"system"')
+    drop_unfinished_line(path)
+    assert read_rows(path) == [row()]
+
+
+def test_power_flag_is_a_tenth_of_a_decibel() -> None:
+    assert [power_flags(power) for power in (1.0, 1.02, 0.98)] == [[], [], []]
+    assert [power_flags(power) for power in (1.03, 0.97, 0.0)] == [["power"]] * 3
+
+
+def test_an_outage_counts_and_power_is_flagged(system: System, picture_folder: Path) -> None:
+    rows = evaluate([system], open_images(str(picture_folder)), channel="awgn", snr_db=[0, 10])
+    psnr = [r for r in rows if r.metric == "psnr"]
+    assert len(psnr) == 6
+    assert {r.status for r in psnr if r.point["snr_db"] == 0} == {"outage"}
+    assert all(r.flags == ["power"] for r in psnr)
+    low, high = (s for s in summarise(rows) if s.metric == "psnr")
+    assert (low.outages, low.n, high.outages) == (3, 3, 0)
+    assert low.mean < high.mean
+    assert low.flags == ("power",)
+
+
+def test_noise_belongs_to_the_picture_and_not_to_the_order(
+    system: System, picture_folder: Path
+) -> None:
+    images = open_images(str(picture_folder))
+    rows = evaluate([system], images, channel="awgn", snr_db=[5, 10], repeats=2)
+    name, image = images[2]
+    alone = measure(system, image, name, channel="awgn", point=Point(snr_db=10.0), repeat=1, seed=0)
+    same = [r for r in rows if r.sample == name and r.repeat == 1 and r.point["snr_db"] == 10]
+    assert list(alone.rows) == same
+    assert len({r.value for r in rows if r.metric == "psnr"}) == 12
+
+
+def test_summary_against_hand_arithmetic() -> None:
+    rows = [row(sample=s, repeat=r, value=v) for s, r, v in
+            (("a", 0, 30.0), ("a", 1, 32.0), ("b", 0, 34.0), ("b", 1, 36.0))]  # fmt: skip
+    (summary,) = summarise(rows)
+    assert summary.mean == 33.0
+    # Means of the pictures are 31 and 35: deviation 2.828, standard error 2.
+    assert summary.ci95 == pytest.approx(1.96 * 2)
+    assert summary.n == 4
+    assert summarise(rows[:1])[0].ci95 is None
+
+
+def test_resumption_measures_nothing_twice(
+    system: System, picture_folder: Path, tmp_path: Path
+) -> None:
+    out, images = tmp_path / "rows.jsonl", open_images(str(picture_folder))
+    first = evaluate([system], images, channel="awgn", snr_db=[10], out=out)
+    text = out.read_text()
+    again = evaluate([system], images, channel="awgn", snr_db=[10], out=out)
+    assert again == first
+    assert out.read_text() == text
+    evaluate([system], images, channel="awgn", snr_db=[10], out=out, seed=1)
+    assert len(out.read_text().splitlines()) == 2 * len(text.splitlines())
+    assert json.loads(text.splitlines()[0])["versions"]["vqlink"]
+
+
+def test_a_digital_link_gets_exactly_the_uses_of_the_learned_code(weights: Path) -> None:
+    channel = parse_channel("awgn")
+    learned, link = open_systems([str(weights), "jpeg+ldpc5g"], channel, Fraction(1, 12))
+    for size in ((96, 128), (17, 33), (512, 768)):
+        assert link.transceiver.uses(*size) == learned.transceiver.uses(*size)
+    assert learned.learned
+    assert not link.learned
+    assert learned.weights is not None
+    (alone,) = open_systems(["jpeg+ldpc5g"], channel, Fraction(1, 12))
+    assert alone.transceiver.uses(17, 33) == 17 * 33 * 3 // 12
+
+
+def test_the_channel_replaces_the_one_of_training(weights: Path) -> None:
+    (system,) = open_systems([str(weights)], parse_channel("rayleigh"), None)
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    g = torch.Generator().manual_seed(0)
+    sent = system.transceiver.transmit(x, Point(snr_db=10.0), generator=g)
+    assert float(sent.stats["gain_power"][0]) != 1.0
