@@ -53,6 +53,7 @@ CASES = {
     "no input": ("send", "INPUT"),
     "empty folder": ("evaluate {weights} --data {bad}/empty", "empty"),
     "nan among snr": ("evaluate {weights} --data {picture} --snr 0 nan", "nan"),
+    "unknown metric": ("evaluate {weights} --data {picture} --metric pnsr", "psnr"),
     "no samples": ("evaluate {weights} --data {picture} --samples 0", "samples"),
     "links without rho": ("evaluate jpeg+ldpc5g --data {picture}", "--rho"),
     "unknown recipe": ("train jscc-awgn-1-11", "jscc-awgn-1-12"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 _SPREAD = {
     "send": {"--system", "--against"},
-    "evaluate": {"--snr"},
+    "evaluate": {"--snr", "--metric"},
     "train": {"--set"},
 }
 

@@ -23,6 +23,9 @@ def evaluate_command(
     rho: Annotated[str | None, typer.Option(help="for digital links without a code")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="the first so many pictures")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="channel draws a picture and point")] = 1,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="psnr, ms_ssim, ssim, mse, mae [default: all]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL file of rows; resumed if there")] = None,
     seed: Annotated[int, typer.Option(help="of the channel's noise")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print the means as JSON alone")] = False,
@@ -31,11 +34,12 @@ def evaluate_command(
     points = _points(snr or ["10"])
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from vqlink.evaluation.run import evaluate, summarise
+    from vqlink.evaluation.run import check_metrics, evaluate, summarise
     from vqlink.evaluation.systems import open_channel, open_systems
     from vqlink.sources.datasets import open_images
     from vqlink.units import parse_ratio
 
+    check_metrics(metric or [])
     config, channel_text = open_channel(channel)
     try:
         ratio = parse_ratio(rho) if rho is not None else None
@@ -58,6 +62,7 @@ def evaluate_command(
             samples=samples,
             repeats=repeats,
             seed=seed,
+            metrics=metric,
             out=out,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -19,8 +19,8 @@ from vqlink.evaluation.rows import (
     read_rows,
 )
 from vqlink.evaluation.systems import System
-from vqlink.metrics.table import Metric, metrics_for
-from vqlink.protocols import Point
+from vqlink.metrics.table import IMAGE_METRICS, Metric, metrics_for
+from vqlink.protocols import Point, VqlinkError
 from vqlink.rng import stream
 from vqlink.sources.datasets import ImageCollection
 from vqlink.units import bandwidth_ratio
@@ -95,6 +95,7 @@ def evaluate(
     samples: int | None = None,
     repeats: int = 1,
     seed: int = 0,
+    metrics: Sequence[str] | None = None,
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
@@ -103,6 +104,7 @@ def evaluate(
     Args:
         samples: the first so many pictures; None for all.
         repeats: independent draws of the channel for each picture and point.
+        metrics: names of those to measure; None for all that the picture's size allows.
         out: JSONL file; rows that it already holds are not measured again, new ones are appended
             as they come, so that an interrupted call goes on where it stopped.
         progress: called with (done, total) transmissions.
@@ -119,12 +121,13 @@ def evaluate(
     for index in range(count):
         # Systems fit their source codes to a picture once: it stays the outermost loop.
         sample, image = images[index]
-        wanted = len(metrics_for(*image.shape[1:]))
+        chosen = _choose(metrics, *image.shape[1:])
+        names = {metric.name for metric in chosen}
         for system, point, repeat in _plan(systems, snr_db, repeats):
             uses = system.transceiver.uses(*image.shape[1:])
             key = (system.name, system.weights, channel, point, repeat, sample, seed, uses)
-            measured = held.get(key, [])
-            if len(measured) < wanted:
+            measured = [row for row in held.get(key, []) if row.metric in names]
+            if len(measured) < len(chosen):
                 measured = list(
                     measure(
                         system,
@@ -134,6 +137,7 @@ def evaluate(
                         point=Point(snr_db=point),
                         repeat=repeat,
                         seed=seed,
+                        metrics=chosen,
                     ).rows
                 )
                 if out is not None:
@@ -143,6 +147,19 @@ def evaluate(
             if progress is not None:
                 progress(done, total)
     return rows
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Raise VqlinkError for a name that no image metric has."""
+    known = {metric.name for metric in IMAGE_METRICS}
+    for name in names:
+        if name not in known:
+            raise VqlinkError(f"unknown metric {name!r} (known: {', '.join(sorted(known))})")
+
+
+def _choose(names: Sequence[str] | None, height: int, width: int) -> tuple[Metric, ...]:
+    supported = metrics_for(height, width)
+    return tuple(metric for metric in supported if names is None or metric.name in names)
 
 
 def _plan(
