@@ -24,7 +24,7 @@ CRC_BITS = 24
 # TS 38.212, 5.2.2 and 6.2.2: base graph 1 has up to 8448 bits from rate 1/3 on, graph 2 up to 3840.
 _MAX_INFORMATION_BG1, _MAX_INFORMATION_BG2, _MIN_RATE_BG1 = 8448, 3824, 0.35
 _FAST_ITERATIONS, _FULL_ITERATIONS = 8, 30
-_FULL_BATCH = 4  # blocks at a time, so that a lost message is given up early
+_CHUNK, _PROBE = 48, 2  # blocks at a time: bounded memory, and lost messages end early
 
 
 @dataclass(frozen=True)
@@ -91,25 +91,20 @@ def encode_message(payload: bytes, frame: Frame) -> Tensor:
 def decode_message(llr: Tensor, frame: Frame) -> bytes | None:
     """(frame.bits,) log-likelihood ratios -> the payload with its filling; None at a CRC error.
 
-    The first block that the full number of iterations leaves in error decides: the rest of a lost
-    message is not decoded.
+    The first block that is left in error decides: the rest of a lost message is not decoded.
     """
-    bits, good, blocks = _decode_fast(llr, frame)
-    code = _code(frame.information, frame.coded, frame.bits_per_symbol)
-    lost = torch.nonzero(~good)[:, 0]
-    for at in range(0, lost.numel(), _FULL_BATCH):
-        some = lost[at : at + _FULL_BATCH]
-        again, fine = code.crc_decoder(code.full_decoder(blocks[some]))
-        if not bool(fine.all()):
+    decoded = []
+    for blocks in torch.split(_blocks(llr, frame), _CHUNK):
+        bits, good = _decode(blocks, frame, give_up=True)
+        if not bool(good.all()):
             return None
-        bits[some] = again
-    return np.packbits(bits.reshape(-1).to(torch.uint8).cpu().numpy()).tobytes()
+        decoded.append(bits)
+    bits = torch.cat(decoded).reshape(-1).to(torch.uint8)
+    return np.packbits(bits.cpu().numpy()).tobytes()
 
 
 def decode_blocks(llr: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
     """Decode and check every code block.
-
-    Blocks that a few iterations of belief propagation don't satisfy get the full number.
 
     Args:
         llr: (frame.bits,) log P(1) / P(0) of the coded bits as sent.
@@ -117,22 +112,36 @@ def decode_blocks(llr: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
     Returns:
         (blocks, information - 24) float32 bits, and (blocks,) bool: whether the CRC holds.
     """
-    bits, good, blocks = _decode_fast(llr, frame)
-    if not bool(good.all()):
-        code = _code(frame.information, frame.coded, frame.bits_per_symbol)
-        again, fine = code.crc_decoder(code.full_decoder(blocks[~good]))
-        bits[~good] = again
-        good = good.masked_scatter(~good, fine.reshape(-1))
-    return bits, good
+    parts = [
+        _decode(blocks, frame, give_up=False) for blocks in torch.split(_blocks(llr, frame), _CHUNK)
+    ]
+    return torch.cat([bits for bits, _ in parts]), torch.cat([good for _, good in parts])
 
 
-def _decode_fast(llr: Tensor, frame: Frame) -> tuple[Tensor, Tensor, Tensor]:
-    """(bits, whether each CRC holds, the blocks' ratios) after a few iterations."""
-    code = _code(frame.information, frame.coded, frame.bits_per_symbol)
+def _blocks(llr: Tensor, frame: Frame) -> Tensor:
+    """Descrambled ratios (blocks, coded), without the padding."""
     llr = llr * (1 - 2 * _scrambler(frame.bits))
-    blocks = llr[: frame.blocks * frame.coded].reshape(frame.blocks, frame.coded)
+    return llr[: frame.blocks * frame.coded].reshape(frame.blocks, frame.coded)
+
+
+def _decode(blocks: Tensor, frame: Frame, *, give_up: bool) -> tuple[Tensor, Tensor]:
+    """Bits and CRC results of some blocks.
+
+    Those that a few iterations of belief propagation don't satisfy get the full number, two of
+    them first; with ``give_up``, the others only if those arrive.
+    """
+    code = _code(frame.information, frame.coded, frame.bits_per_symbol)
     bits, good = code.crc_decoder(code.fast_decoder(blocks))
-    return bits, good.reshape(-1), blocks
+    good = good.reshape(-1)
+    left = torch.nonzero(~good)[:, 0]
+    for some in (left[:_PROBE], left[_PROBE:]):
+        if not some.numel():
+            break
+        bits[some], fine = code.crc_decoder(code.full_decoder(blocks[some]))
+        good[some] = fine.reshape(-1)
+        if give_up and not bool(fine.all()):
+            break
+    return bits, good
 
 
 def _scrambler(length: int) -> Tensor:
