@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,14 +15,15 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import small_recipe
+from tests.conftest import SMALL_NETS, small_recipe
 from vqlink.config.schema import Recipe
 from vqlink.protocols import VqlinkError
 from vqlink.rng import stream, uniform
 from vqlink.sources.crops import RandomCrops
 from vqlink.sources.datasets import open_images
+from vqlink.training.checkpoint import read_header
 from vqlink.training.ema import Ema
-from vqlink.training.loop import train
+from vqlink.training.loop import TrainingResult, train
 from vqlink.training.objective import Objective
 from vqlink.training.trainer import Trainer, learning_rate
 
@@ -38,6 +45,8 @@ def _steps_on_each_rank(fabric: Fabric, recipe: Recipe, folder: Path, steps: int
     tensors = {f"model/{k}": v.contiguous() for k, v in trainer.system.state_dict().items()}
     tensors |= {f"ema/{k}": v.contiguous() for k, v in trainer.ema.state.items()}
     save_file(tensors, folder / f"rank{fabric.global_rank}.safetensors")
+    fabric.barrier()
+    torch.distributed.destroy_process_group()
     return trainer.step
 
 
@@ -84,19 +93,61 @@ def test_two_ranks_agree_and_equal_one_process_on_both_batches(
         assert (difference > 0.01 * rate).float().mean() < 0.01, name
 
 
-def test_two_devices_train_interrupt_nothing_and_resume(
+def test_two_devices_train_on_batches_of_their_own(picture_folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(picture_folder)
+    result = train(recipe, tmp_path / "two", devices=2, progress=False)
+    assert result == TrainingResult(step=4, complete=True, folder=tmp_path / "two")
+    train(recipe, tmp_path / "one", progress=False)
+    two, one = (load_file(tmp_path / n / "weights/model.safetensors") for n in ("two", "one"))
+    assert any(not torch.equal(tensor, one[name]) for name, tensor in two.items())
+    assert len((tmp_path / "two" / "log.jsonl").read_text().splitlines()) == 4  # rank 0 alone
+
+
+@pytest.mark.slow
+def test_a_mistake_that_only_the_processes_find_is_one_line(
     picture_folder: Path, tmp_path: Path
 ) -> None:
-    """The library's own launch; a mistake that only the processes find arrives as one line."""
-    recipe = recipe_of(picture_folder)
-    result = train(recipe, tmp_path / "run", devices=2, progress=False)
-    assert (result.step, result.complete) == (4, True)
-    single = train(recipe, tmp_path / "single", progress=False)
-    one, other = (load_file(r.folder / "weights/model.safetensors") for r in (result, single))
-    assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
+    recipe = recipe_of(picture_folder, "source.crop=128")
     with pytest.raises(VqlinkError, match="128x128 training crop") as caught:
-        train(
-            recipe_of(picture_folder, "source.crop=128"), tmp_path / "large", devices=2,
-            progress=False,
-        )  # fmt: skip
+        train(recipe, tmp_path / "run", devices=2, progress=False)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["parent", "group"])
+def test_interrupted_on_two_devices_both_stop_at_one_step_and_resume(
+    picture_folder: Path, tmp_path: Path, whom: str
+) -> None:
+    """Ctrl-C reaches the whole process group, ``kill`` the parent alone."""
+    settings = [
+        *SMALL_NETS, f"source.train={picture_folder}", "source.crop=16", "training.log_every=1",
+        "training.steps=100000", "training.messages=1",
+    ]  # fmt: skip
+    words = [sys.executable, "-m", "vqlink.cli.main", "train", "jscc-awgn-1-24", "--devices=2"]
+    words += [*(f"--set={text}" for text in settings), "--out", str(tmp_path / "run")]
+    steps = [0]
+    for more in ([], ["--resume"]):
+        process = subprocess.Popen(
+            [*words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        while process.poll() is None and logged_step(tmp_path / "run") < steps[-1] + 3:
+            time.sleep(0.1)
+        assert process.poll() is None, process.communicate()
+        if whom == "group":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
+        stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+        assert "Interrupted and saved at step" in stdout
+        steps.append(read_header(tmp_path / "run" / "state.safetensors").step)
+        assert steps[-1] == logged_step(tmp_path / "run") >= steps[-2] + 3
+    records = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in records] == list(range(1, steps[-1] + 1))
+
+
+def logged_step(folder: Path) -> int:
+    log = folder / "log.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return int(json.loads(lines[-1])["step"]) if lines else 0

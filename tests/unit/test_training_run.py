@@ -172,16 +172,24 @@ def test_training_leaves_global_random_state_alone(picture_folder: Path, tmp_pat
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_training_lowers_the_loss(picture_folder: Path, tmp_path: Path) -> None:
-    """Against a run that stands still on the same crops and noise."""
-    losses = []
-    for rate in ("3e-3", "1e-30"):
-        recipe = unquantised(picture_folder, "training.steps=30", f"training.learning_rate={rate}")
-        train(recipe, tmp_path / rate, progress=False)
-        lines = (tmp_path / rate / "log.jsonl").read_text().splitlines()
-        losses.append(sum(json.loads(line)["loss"] for line in lines[-10:]))
-    print(losses)
-    assert losses[0] < 0.9 * losses[1]
+def test_training_lowers_the_loss(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one batch, always the same; what is left to chance is the channel's noise."""
+    batch = trainer_module.RandomCrops.batch
+    monkeypatch.setattr(
+        trainer_module.RandomCrops, "batch", lambda self, step, count: batch(self, 0, count)
+    )
+    recipe = unquantised(
+        picture_folder,
+        "training.steps=80",
+        "training.learning_rate=3e-3",
+        "training.snr_db=[20, 20]",
+    )
+    train(recipe, tmp_path / "run", progress=False)
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
 def test_initial_weights_are_taken_over(picture_folder: Path, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+import torch.distributed
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -138,4 +140,9 @@ def _work(
     )
     validation = Validation(recipe)
     trainer = Trainer(recipe, folder, fabric, source, initial=initial, resume=resume)
-    return trainer.run(validation, progress=progress)
+    step = trainer.run(validation, progress=progress)
+    if torch.distributed.is_initialized():
+        # A rank that exits while its gloo threads still run aborts; rank 0 may be validating yet.
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
+    return step
