@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,9 @@ def test_the_codes_that_the_zoo_ships_have_recipes() -> None:
 def test_name_says_what_the_recipe_is(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    code = name.removesuffix("-start")
-    assert recipe.rho == pytest.approx(1 / RATIOS[code.split("awgn-")[1]])
+    code = re.fullmatch(r"jscc-(?:q64-)?awgn-(1-\d+)(?:-start|-middle)?", name)
+    assert code is not None
+    assert recipe.rho == pytest.approx(1 / RATIOS[code[1]])
     if "-q64-" in name:
         assert isinstance(recipe.quantizer, QAMConfig)
         assert recipe.quantizer.order == 64
