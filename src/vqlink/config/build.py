@@ -71,4 +71,5 @@ def build_link(config: ValuesLinkConfig) -> ValuesLink:
         power=config.power,
         equalizer=config.equalizer,
         precode=config.precode,
+        mixing=config.mixing,
     )

@@ -80,6 +80,7 @@ class ValuesLinkConfig(Part):
     power: Literal["message", "constellation", "none"] = "message"
     equalizer: Literal["none", "zero_forcing", "mmse"] = "zero_forcing"
     precode: bool = False
+    mixing: bool = False
 
 
 class TrainingConfig(Part):

@@ -22,6 +22,7 @@ from vqlink.digital.codecs import CodecError, decode_pillow, to_pillow
 
 _START_CODE = b"\x00\x00\x01"
 _PARAMETER_SETS = (32, 33, 34)  # VPS, SPS, PPS: nal_unit_type, H.265 table 7-1
+_FULL_CHROMA = 40  # quality, about 0.5 bit per pixel
 _NCLX = bytes.fromhex("0001000d000680")  # BT.709 primaries, sRGB, BT.601 matrix, full range
 
 
@@ -30,11 +31,11 @@ class HEVCCodec:
     """Intra-coded HEVC.
 
     Args:
-        chroma: 444 or 420. At the rates of interest, from 0.1 to 2 bit per pixel, 4:4:4 is as good
-            or better in PSNR over RGB (docs/digital-links.md).
+        chroma: 444 or 420, or None for what is better in PSNR over RGB: 4:2:0 at the coarser
+            qualities and 4:4:4 at the finer (docs/digital-links.md).
     """
 
-    chroma: int = 444
+    chroma: int | None = None
     name: str = "hevc"
 
     @property
@@ -51,7 +52,8 @@ class HEVCCodec:
             image = padded[0].to(torch.uint8)
         buffer = io.BytesIO()
         heif = pillow_heif.from_pillow(to_pillow(image))
-        heif.save(buffer, quality=quality, chroma=self.chroma)
+        chroma = self.chroma or (420 if quality < _FULL_CHROMA else 444)
+        heif.save(buffer, quality=quality, chroma=chroma)
         return _to_stream(buffer.getvalue())
 
     def decode(self, payload: bytes, height: int, width: int) -> Tensor:

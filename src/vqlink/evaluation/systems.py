@@ -116,7 +116,11 @@ def _open_learned(name: str, channel: SymbolChannel) -> System:
     system, recipe, sha256 = _load(name)
     link = system.link
     system.link = ValuesLink(
-        channel, power=link.power, equalizer=link.equalizer, precode=link.precode
+        channel,
+        power=link.power,
+        equalizer=link.equalizer,
+        precode=link.precode,
+        mixing=link.mixing,
     )
     return System(name, system, recipe=recipe_hash(recipe), weights=sha256)
 

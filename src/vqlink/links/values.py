@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.links.equalize import mmse, precode_phase, zero_forcing
+from vqlink.links.mixing import mix, unmix
 from vqlink.links.power import PowerConstraint, drive, message_power
 from vqlink.protocols import LinkOutput, Point, Quantizer
 from vqlink.rng import Generators
@@ -30,6 +31,8 @@ class ValuesLink(nn.Module):
         power: which constraint :meth:`drive` makes the message meet.
         equalizer: the receiver's front end; ``zero_forcing`` is eq. 2.
         precode: phase precoding at the transmitter.
+        mixing: orthonormal mix of the latents before :meth:`drive`, undone after the link; see
+            :mod:`vqlink.links.mixing`.
     """
 
     def __init__(
@@ -39,23 +42,31 @@ class ValuesLink(nn.Module):
         power: PowerConstraint = "message",
         equalizer: Equalizer = "zero_forcing",
         precode: bool = False,
+        mixing: bool = False,
     ) -> None:
         super().__init__()
         self.channel = channel
         self.power: PowerConstraint = power
         self.equalizer: Equalizer = equalizer
         self.precode = precode
+        self.mixing = mixing
 
     def drive(self, latents: tuple[Tensor, ...], quantizer: Quantizer) -> tuple[Tensor, ...]:
-        """Scale the latents, all scales of a message together, for the power constraint.
+        """Mix and scale the latents, all scales of a message together, for the power constraint.
 
         Args:
             latents: (B, ..., D) with D even, one a scale.
             quantizer: what comes after; its hard decision decides the power.
         """
+        if self.mixing:
+            latents = tuple(mix(z.float()) for z in latents)
         frame, shapes = _to_frame(latents)
         finite = math.isfinite(quantizer.bits_per_vector)
         return _from_frame(drive(frame, self.power, quantizer.hard, finite=finite), shapes)
+
+    def unmix(self, received: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Undo the mixing of :meth:`drive`, where there is one."""
+        return tuple(unmix(z) for z in received) if self.mixing else received
 
     def forward(
         self, values: tuple[Tensor, ...], point: Point, *, generator: Generators
@@ -86,7 +97,7 @@ class ValuesLink(nn.Module):
                 received = arrived.y
         stats = {"gain_power": gain.abs().square().mean(dim=1)}
         return LinkOutput(
-            received=_from_frame(torch.view_as_real(received), shapes),
+            received=self.unmix(_from_frame(torch.view_as_real(received), shapes)),
             uses=frame.shape[1],
             tx_power=tx_power,
             stats=stats,

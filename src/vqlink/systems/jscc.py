@@ -139,6 +139,7 @@ class JSCC(nn.Module):
         """Equalised symbols (B, h, w, channels / 2) complex -> images (B, 3, *size) in [0, 1]."""
         latents = torch.view_as_real(symbols).flatten(-2)
         snr = Point(snr_db=snr_db).snr(latents.shape[0], latents.device)
+        (latents,) = self.link.unmix((latents,))
         return self._image(latents, snr, size)
 
     @torch.no_grad()
