@@ -1,0 +1,112 @@
+"""Write the figures of README.md and docs/results.md from the rows in results/.
+
+    python benchmarks/figures.py
+
+Nothing is measured here: tables and curves come from the rows, and a point that was not run is
+left out.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from vqlink.evaluation.rows import Row, read_rows
+from vqlink.evaluation.run import Summary, summarise
+from vqlink.reporting.plots import curve_figure
+
+ROOT = Path(__file__).parents[1]
+RATIOS = ("1/6", "1/12", "1/24")
+FLOORS = {
+    "jscc-awgn-1-6": 33.8,
+    "jscc-q64-awgn-1-6": 32.3,
+    "jscc-awgn-1-12": 31.0,
+    "jscc-q64-awgn-1-12": 30.2,
+    "jscc-awgn-1-24": 28.8,
+}
+
+
+def main() -> None:
+    rows = {ratio: _rows(ratio) for ratio in RATIOS}
+    text = _headline(rows)
+    readme = ROOT / "README.md"
+    old = readme.read_text()
+    marked = re.compile(r"(<!-- figures: begin -->\n).*(<!-- figures: end -->)", re.DOTALL)
+    readme.write_text(marked.sub(lambda m: m[1] + text + m[2], old))
+    parts = [(ROOT / "docs" / "results-words.md").read_text().rstrip(), ""]
+    for ratio, some in rows.items():
+        psnr = [row for row in some if row.metric == "psnr"]
+        if not psnr:
+            continue
+        name = f"kodak-awgn-{ratio.replace('/', '-')}"
+        svg = curve_figure(psnr, "PSNR in dB, mean over Kodak").replace(
+            "<svg ", '<svg style="background:#fff" ', 1
+        )
+        (ROOT / "docs" / f"{name}.svg").write_text(svg)
+        parts += [f"## rho = {ratio}", "", f"![PSNR over SNR at rho {ratio}]({name}.svg)", ""]
+        parts += [_curves(summarise(some)), ""]
+    (ROOT / "docs" / "results.md").write_text("\n".join(parts))
+
+
+def _rows(ratio: str) -> list[Row]:
+    path = ROOT / "results" / f"kodak-awgn-{ratio.replace('/', '-')}.jsonl"
+    return read_rows(path) if path.exists() else []
+
+
+def _headline(rows: dict[str, list[Row]]) -> str:
+    lines = [
+        "Kodak, 24 pictures of 768x512, AWGN; mean ± 95 % interval over the pictures; seed 0:",
+        "",
+        "| rho | system | PSNR at 4 dB | at 10 dB | at 16 dB | MS-SSIM at 10 dB | floor at 10 dB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for ratio, some in rows.items():
+        found = {(s.system, s.point["snr_db"], s.metric): s for s in summarise(some)}
+        for system in dict.fromkeys(row.system for row in some):
+            cells = [_cell(found.get((system, snr, "psnr")), 2) for snr in (4.0, 10.0, 16.0)]
+            cells.append(_cell(found.get((system, 10.0, "ms_ssim")), 3))
+            floor = f"{FLOORS[system]:.1f}" if system in FLOORS else "-"
+            lines.append(f"| {ratio} | {system} | {' | '.join(cells)} | {floor} |")
+    lines += ["", "```"]
+    for ratio, some in rows.items():
+        systems = dict.fromkeys(row.system for row in some)
+        name = f"results/kodak-awgn-{ratio.replace('/', '-')}.jsonl"
+        for group in (
+            [s for s in systems if "+" not in s],
+            [s for s in systems if "+" in s],
+        ):
+            if not group:
+                continue
+            points = sorted({row.point["snr_db"] for row in some if row.system in group})
+            rho = f" --rho {ratio}" if "+" in group[0] else ""
+            lines.append(
+                f"vqlink evaluate {' '.join(group)} --data data/kodak{rho} "
+                f"--snr {' '.join(f'{p:g}' for p in points)} --metric psnr ms_ssim --out {name}"
+            )
+    return "\n".join([*lines, "python benchmarks/figures.py", "```", ""])
+
+
+def _cell(summary: Summary | None, digits: int) -> str:
+    if summary is None:
+        return "-"
+    spread = "" if summary.ci95 is None else f" ± {summary.ci95:.{digits - 1}f}"
+    lost = f", {summary.outages} lost" if summary.outages else ""
+    return f"{summary.mean:.{digits}f}{spread}{lost}"
+
+
+def _curves(summaries: list[Summary]) -> str:
+    psnr = [s for s in summaries if s.metric == "psnr"]
+    points = sorted({s.point["snr_db"] for s in psnr})
+    lines = [
+        "| system, PSNR in dB at | " + " | ".join(f"{p:g} dB" for p in points) + " |",
+        "|---" * (len(points) + 1) + "|",
+    ]
+    for system in dict.fromkeys(s.system for s in psnr):
+        at = {s.point["snr_db"]: s for s in psnr if s.system == system}
+        cells = [f"{at[p].mean:.2f}" if p in at else "" for p in points]
+        lines.append(f"| {system} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
