@@ -89,7 +89,7 @@ def _headline(rows: dict[str, list[Row]]) -> str:
 def _cell(summary: Summary | None, digits: int) -> str:
     if summary is None:
         return "-"
-    spread = "" if summary.ci95 is None else f" ± {summary.ci95:.{digits - 1}f}"
+    spread = "" if summary.ci95 is None else f" ± {summary.ci95:.{1 if digits == 2 else 3}f}"
     lost = f", {summary.outages} lost" if summary.outages else ""
     return f"{summary.mean:.{digits}f}{spread}{lost}"
 
