@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vqlink.protocols import VqlinkError
 
@@ -52,13 +51,6 @@ class Row:
     labels: dict[str, str | float]
     seed: int
     versions: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        """What makes this row one measurement and not another."""
-        point = tuple(sorted(self.point.items()))
-        return (self.system, self.weights, self.channel, point, self.repeat, self.sample,
-                self.metric, self.seed, self.uses)  # fmt: skip
 
 
 def power_flags(tx_power: float) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vqlink.protocols import QuantizerOutput
-from vqlink.quantizers.soft_to_hard import hard_with_soft_gradient, nearest_level, soft_level
+from vqlink.quantizers.soft_to_hard import hard_with_soft_gradient, nearest_level
 from vqlink.rng import Generators
 
 
@@ -119,11 +119,6 @@ def plain_soft_points(z: Tensor, points: Tensor, hardness: float) -> Tensor:
     """
     distance = ((z[..., None, :] - points) ** 2).sum(dim=-1)
     return torch.softmax(-hardness * distance, dim=-1) @ points
-
-
-def soft_points(z: Tensor, levels: Tensor, hardness: float) -> Tensor:
-    """Eq. 12 for a square QAM by its factors: (..., 2) -> (..., 2), equal to the plain form."""
-    return soft_level(z, levels, hardness)
 
 
 def _check_pairs(z: Tensor) -> None:
