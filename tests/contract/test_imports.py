@@ -1,7 +1,7 @@
 """Imports go one way: DESIGN.md's order of the packages, read from the source of every module.
 
 errors, units, rng, protocols <- stage folders <- systems <- config
-    <- training, evaluation, zoo <- reporting, demo, cli
+    <- training, evaluation, zoo <- reporting, experiments, demo, cli
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LAYERS = (
     {"systems"},
     {"config", "recipes"},
     {"training", "evaluation", "zoo"},
-    {"reporting", "demo", "cli"},
+    {"reporting", "experiments", "demo", "cli"},
 )  # fmt: skip
 RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 STAGES = LAYERS[1]
@@ -40,7 +40,13 @@ WITHIN_STAGES = {
 }
 """Stage folders that may import another."""
 
-WITHIN_TOP = {("evaluation", "zoo"), ("cli", "reporting"), ("demo", "reporting")}
+WITHIN_TOP = {
+    ("evaluation", "zoo"),
+    ("experiments", "reporting"),
+    ("cli", "experiments"),
+    ("cli", "reporting"),
+    ("demo", "reporting"),
+}
 """Peers at the top: evaluation opens systems by name, the verbs write reports."""
 
 

@@ -16,6 +16,7 @@ from vqlink.digital.mcs import (
     best_mcs_awgn,
     best_mcs_fading,
     parse_mcs,
+    required_snr_db,
     thresholds,
 )
 from vqlink.digital.modem import demap_symbols, map_bits
@@ -140,7 +141,7 @@ def test_thresholds_respect_capacity_and_order() -> None:
 
 
 def test_the_best_mcs_gets_faster_with_the_snr() -> None:
-    chosen = [best_mcs_awgn(snr / 2) for snr in range(-10, 60)]
+    chosen = [best_mcs_awgn(snr / 2, 30_000) for snr in range(-10, 60)]
     rates = [mcs.efficiency for mcs in chosen]
     assert rates == sorted(rates)
     assert chosen[0] == MCS_TABLE[0]
@@ -149,12 +150,21 @@ def test_the_best_mcs_gets_faster_with_the_snr() -> None:
             assert thresholds()[mcs.name] + MARGIN_DB <= snr / 2
 
 
+def test_short_messages_take_more_snr() -> None:
+    for mcs in MCS_TABLE:
+        needs = [required_snr_db(mcs, uses) for uses in (100, 300, 1000, 30_000)]
+        assert needs == sorted(needs, reverse=True)
+        assert needs[-1] == thresholds()[mcs.name] + MARGIN_DB
+        # 12 of 64 blocks of 512 bits were lost at 9.0 dB with 16qam-2/3.
+    assert 9.2 < required_snr_db(parse_mcs("16qam-2/3"), 192) < 10.5
+
+
 def test_without_knowing_the_fade_the_choice_is_more_careful() -> None:
     def rayleigh(mean_db: float) -> object:
         return lambda limit_db: math.exp(-(10 ** ((limit_db - mean_db) / 10)))
 
     for snr in (5.0, 10.0, 20.0):
-        careful = best_mcs_fading(rayleigh(snr), 1 / 12)  # type: ignore[arg-type]
-        assert careful.efficiency <= best_mcs_awgn(snr).efficiency
-    low, high = (best_mcs_fading(rayleigh(s), 1 / 12) for s in (5.0, 30.0))  # type: ignore[arg-type]
+        careful = best_mcs_fading(rayleigh(snr), 30_000, 360_000)  # type: ignore[arg-type]
+        assert careful.efficiency <= best_mcs_awgn(snr, 30_000).efficiency
+    low, high = (best_mcs_fading(rayleigh(s), 30_000, 360_000) for s in (5.0, 30.0))  # type: ignore[arg-type]
     assert low.efficiency < high.efficiency

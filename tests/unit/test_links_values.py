@@ -7,9 +7,11 @@ import torch
 
 from vqlink.channels.awgn import AWGN
 from vqlink.channels.fading import Rayleigh
+from vqlink.links.power import message_power
 from vqlink.links.values import ValuesLink
 from vqlink.protocols import Point
 from vqlink.quantizers.identity import Identity
+from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.rng import stream
 
 
@@ -34,7 +36,7 @@ def test_all_scales_are_one_frame_with_one_power_budget() -> None:
 
 
 def test_without_noise_every_value_comes_back_in_its_place() -> None:
-    link, sent = ValuesLink(AWGN()), scales()
+    link, sent = ValuesLink(AWGN(), power="none"), scales()
     out = link(sent, Point(snr_db=100.0), generator=stream(0, "t"))
     for received, values in zip(out.received, sent, strict=True):
         torch.testing.assert_close(received, values, rtol=0, atol=1e-4)
@@ -43,7 +45,7 @@ def test_without_noise_every_value_comes_back_in_its_place() -> None:
 @pytest.mark.parametrize("precode", [False, True])
 @pytest.mark.parametrize("fading", ["slow", "fast"])
 def test_zero_forcing_undoes_the_fade(precode: bool, fading: str) -> None:
-    link = ValuesLink(Rayleigh(fading), precode=precode)  # type: ignore[arg-type]
+    link = ValuesLink(Rayleigh(fading), precode=precode, power="none")  # type: ignore[arg-type]
     sent = scales()
     out = link(sent, Point(snr_db=120.0), generator=stream(1, "t"))
     for received, values in zip(out.received, sent, strict=True):
@@ -51,7 +53,7 @@ def test_zero_forcing_undoes_the_fade(precode: bool, fading: str) -> None:
 
 
 def test_no_equaliser_leaves_the_fade() -> None:
-    link = ValuesLink(Rayleigh("slow"), equalizer="none")
+    link = ValuesLink(Rayleigh("slow"), equalizer="none", power="none")
     (values,) = scales()[:1]
     out = link((values,), Point(snr_db=100.0), generator=stream(1, "t"))
     assert (out.received[0] - values).abs().max() > 0.1
@@ -67,11 +69,44 @@ def test_mmse_beats_zero_forcing_in_fast_fading() -> None:
     assert errors["mmse"] < 0.5 * errors["zero_forcing"]
 
 
-def test_power_is_measured_and_never_corrected() -> None:
-    out = ValuesLink(AWGN())(
-        (3 * torch.ones(1, 5, 2),), Point(snr_db=0.0), generator=stream(0, "t")
-    )
+@pytest.mark.parametrize("power", ["none", "constellation"])
+def test_without_a_message_budget_power_is_measured_and_left(power: str) -> None:
+    link = ValuesLink(AWGN(), power=power)  # type: ignore[arg-type]
+    sent = 3 * torch.ones(1, 5, 2)
+    assert torch.equal(link.drive((sent,), Identity())[0], sent)
+    out = link((sent,), Point(snr_db=0.0), generator=stream(0, "t"))
     assert out.tx_power.item() == pytest.approx(18.0)
+
+
+@pytest.mark.parametrize("order", [4, 16, 64, 4096])
+def test_points_of_an_alphabet_leave_at_one_gain_a_message(order: int) -> None:
+    link, quantizer = ValuesLink(AWGN(), drive_level=0.65), QAMQuantizer(order)
+    draw = torch.randn(4, 3000, 2, generator=stream(0, "z"))
+    latents = draw**3 * torch.logspace(-2, 2, 4)[:, None, None]
+    (driven,) = link.drive((latents,), quantizer)
+    torch.testing.assert_close(message_power(driven), torch.full((4,), 0.65**2))
+    points = quantizer.hard(driven)
+    out = link((points,), Point(snr_db=120.0), generator=stream(1, "t"))
+    torch.testing.assert_close(out.tx_power, torch.ones(4), rtol=1e-5, atol=0)
+    gains = out.received[0] / points
+    for gain in gains:
+        torch.testing.assert_close(gain, gain[0, 0].expand_as(gain), rtol=1e-3, atol=0)
+
+
+def test_the_drive_level_is_for_alphabets_alone() -> None:
+    sent = scales()[:1]
+    low, full = (ValuesLink(AWGN(), drive_level=d).drive(sent, Identity())[0] for d in (0.1, 1.0))
+    assert torch.equal(low, full)
+
+
+def test_scale_invariance_of_the_gradient() -> None:
+    """The drive level undoes any scale, so the gradient has no component along the latents."""
+    z = torch.randn(1, 500, 2, generator=stream(0, "z")).requires_grad_()
+    (driven,) = ValuesLink(AWGN()).drive((z,), QAMQuantizer(64))
+    weights = torch.randn(driven.shape, generator=torch.Generator().manual_seed(3))
+    (gradient,) = torch.autograd.grad((driven * weights).sum(), z)
+    along = (gradient * z).sum().abs() / (gradient.norm() * z.norm())
+    assert along < 1e-5
 
 
 def test_odd_width_is_an_error() -> None:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from vqlink.cli import evaluate, recipes, report, send, train, zoo
+from vqlink.cli import evaluate, recipes, report, reproduce, send, train, zoo
 from vqlink.cli.arguments import spread
 from vqlink.errors import VqlinkError
 
@@ -30,6 +30,7 @@ app.command("evaluate")(evaluate.evaluate_command)
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(recipes.app, name="recipes")
 app.command("train")(train.train_command)
+app.command("reproduce")(reproduce.reproduce_command)
 app.command("report")(report.report_command)
 
 

@@ -72,4 +72,5 @@ def build_link(config: ValuesLinkConfig) -> ValuesLink:
         equalizer=config.equalizer,
         precode=config.precode,
         mixing=config.mixing,
+        drive_level=config.drive_level,
     )

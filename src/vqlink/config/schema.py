@@ -81,6 +81,7 @@ class ValuesLinkConfig(Part):
     equalizer: Literal["none", "zero_forcing", "mmse"] = "zero_forcing"
     precode: bool = False
     mixing: bool = False
+    drive_level: float = Field(1.0, gt=0, allow_inf_nan=False)
 
 
 class TrainingConfig(Part):

@@ -17,6 +17,7 @@ from functools import lru_cache
 from importlib import resources
 
 from vqlink.protocols import VqlinkError
+from vqlink.units import from_db
 
 _BITS = {"qpsk": 2, "16qam": 4, "64qam": 6, "256qam": 8}
 _TABLE = (
@@ -27,6 +28,9 @@ _TABLE = (
 )
 MARGIN_DB = 0.25
 """Back-off from a threshold, since a message has many blocks and all of them must arrive."""
+
+_REFERENCE_BITS = 8000
+_QUANTILE = 3.719  # Q^-1(1e-4)
 
 _OUTAGE_PSNR = 12.0
 """What a mid-grey picture scores against a photograph, about."""
@@ -80,17 +84,34 @@ def thresholds() -> dict[str, float]:
     return {entry["mcs"]: float(entry["snr_db"]) for entry in json.loads(text)["thresholds"]}
 
 
-def best_mcs_awgn(snr_db: float) -> MCS:
-    """The fastest MCS whose threshold and margin lie at or below ``snr_db``.
+def required_snr_db(mcs: MCS, uses: int) -> float:
+    """The SNR that a message of ``uses`` channel uses needs, margin included.
+
+    The thresholds are those of blocks of 8,000 information bits. A shorter message has shorter
+    blocks; the normal approximation to the finite-length rate, C - sqrt(V / n) Q^-1(1e-4)
+    (Polyanskiy et al., 2010, eq. 1; complex AWGN), says how much SNR makes up for that.
+    """
+    limit: float = thresholds()[mcs.name] + MARGIN_DB
+    reference = _REFERENCE_BITS / mcs.efficiency
+    if uses >= reference:
+        return limit
+    snr = from_db(limit)
+    dispersion = snr * (snr + 2) / (snr + 1) ** 2
+    lost_nats = _QUANTILE * math.sqrt(dispersion) * (uses**-0.5 - reference**-0.5)
+    nats_per_db = snr / (1 + snr) * math.log(10) / 10
+    return float(limit + lost_nats / nats_per_db)
+
+
+def best_mcs_awgn(snr_db: float, uses: int) -> MCS:
+    """The fastest MCS that a message of ``uses`` channel uses can take at ``snr_db``.
 
     Below all thresholds, the most robust one: it will probably be lost, and that will count.
     """
-    limit = thresholds()
-    usable = [mcs for mcs in MCS_TABLE if limit[mcs.name] + MARGIN_DB <= snr_db]
+    usable = [mcs for mcs in MCS_TABLE if required_snr_db(mcs, uses) <= snr_db]
     return max(usable, key=lambda mcs: mcs.efficiency, default=MCS_TABLE[0])
 
 
-def best_mcs_fading(arrives: Callable[[float], float], rho: float) -> MCS:
+def best_mcs_fading(arrives: Callable[[float], float], uses: int, values: int) -> MCS:
     """The MCS of the best mean quality where the transmitter doesn't know h.
 
     The quality of a picture that arrives is taken as 30.1 dB at 0.25 bit per pixel and 3 dB more
@@ -99,13 +120,13 @@ def best_mcs_fading(arrives: Callable[[float], float], rho: float) -> MCS:
 
     Args:
         arrives: threshold in dB -> the probability that the fade leaves at least that SNR.
-        rho: channel uses per source value, three of which make a pixel.
+        uses: channel uses of the message.
+        values: its source values, three of which make a pixel.
     """
-    limit = thresholds()
 
     def mean_quality(mcs: MCS) -> float:
-        probability = arrives(limit[mcs.name] + MARGIN_DB)
-        quality = 30.1 + 3.0 * math.log2(3 * rho * mcs.efficiency / 0.25)
+        probability = arrives(required_snr_db(mcs, uses))
+        quality = 30.1 + 3.0 * math.log2(3 * uses / values * mcs.efficiency / 0.25)
         return probability * quality + (1 - probability) * _OUTAGE_PSNR
 
     return max(MCS_TABLE, key=mean_quality)

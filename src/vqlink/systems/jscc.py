@@ -132,7 +132,7 @@ class JSCC(nn.Module):
         """
         (z,) = self.link.drive((self._latents(x, Point(snr_db=snr_db)),), self._quantizer)
         hard = self._quantizer.hard(_pairs(z))
-        return torch.view_as_complex(hard.contiguous())
+        return torch.view_as_complex(self.link.amplify(hard).contiguous())
 
     @torch.no_grad()
     def decode(self, symbols: Tensor, snr_db: float | Tensor, size: tuple[int, int]) -> Tensor:

@@ -14,20 +14,30 @@ from vqlink.units import from_db, to_db
 _FADES = 20_000
 
 
-def choose_mcs(channel: SymbolChannel, point: Point, rho: float) -> MCS:
+def choose_mcs(channel: SymbolChannel, point: Point, uses: int, values: int) -> MCS:
     """The best MCS of the table for one message.
 
     In AWGN by the threshold alone; otherwise by the mean quality over the law of the fade, drawn
     from the channel itself. Fast fading counts as AWGN at its ergodic rate: the table's thresholds
     hold against the mean of log2(1 + SNR |h|^2).
+
+    Args:
+        channel: whose law of the fade counts.
+        point: the mean SNR.
+        uses: complex channel uses of the message; a short one has short code blocks.
+        values: source values of the message.
     """
     snr_db = float(torch.as_tensor(point.snr_db))
     if isinstance(channel, AWGN):
-        return best_mcs_awgn(snr_db)
+        return best_mcs_awgn(snr_db, uses)
     probe = torch.zeros(_FADES, 2, dtype=torch.complex64)
     gains = channel.gains(probe, generator=stream(0, "fades"))
     snr = from_db(snr_db) * gains.abs().square()
     if gains.shape[1] > 1:
         ergodic = torch.log2(1 + snr).mean()
-        return best_mcs_awgn(float(to_db(2**ergodic - 1)))
-    return best_mcs_fading(lambda limit_db: float((snr >= from_db(limit_db)).float().mean()), rho)
+        return best_mcs_awgn(float(to_db(2**ergodic - 1)), uses)
+
+    def arrives(limit_db: float) -> float:
+        return float((snr >= from_db(limit_db)).float().mean())
+
+    return best_mcs_fading(arrives, uses, values)

@@ -66,8 +66,8 @@ class Separation:
         """Images (B, 3, H, W) float32 in [0, 1], one frame each.
 
         ``stats``: ``payload_bytes``, ``quality`` and ``too_small``, 1 where the coarsest payload
-        does not fit, which is an outage as well. ``labels["mcs"]`` names the MCS of every message
-        (joined by a comma where the points differ).
+        does not fit: the frame goes out without it, an outage. ``labels["mcs"]`` names the MCS
+        of every message (joined by a comma where the points differ).
         """
         batch, _, height, width = x.shape
         uses = self.budget(height, width)
@@ -96,25 +96,26 @@ class Separation:
         )
 
     def _one(self, image: Tensor, uses: int, point: Point, random: torch.Generator) -> _Received:
-        mcs = self.mcs or choose_mcs(self.channel, point, uses / image.numel())
+        mcs = self.mcs or choose_mcs(self.channel, point, uses, image.numel())
         frame = plan_frame(uses, mcs.bits_per_symbol, float(mcs.rate))
         pixels = torch.round(image.clamp(0, 1) * 255).to(torch.uint8)
         fit = self._fit(pixels, frame.capacity) if frame else None
-        if frame is None or fit is None:
-            return _Received(_mid_grey(image), 1.0, True, mcs, 0, -1)
-        symbols = map_bits(encode_message(fit.payload, frame), mcs.bits_per_symbol)
+        if frame is None:  # not one block fits: nothing goes on the air
+            return _Received(_mid_grey(image), 0.0, True, mcs, 0, -1)
+        payload = fit.payload if fit else b""
+        symbols = map_bits(encode_message(payload, frame), mcs.bits_per_symbol)
         received = self._receive(symbols, frame, point, random)
         tx_power = float(symbols.abs().square().mean())
         decoded = None
-        if received is not None:
+        if fit is not None and received is not None:
             decoded = self._decode(received, image.shape[1], image.shape[2])
         return _Received(
             image=_mid_grey(image) if decoded is None else decoded,
             tx_power=tx_power,
             outage=decoded is None,
             mcs=mcs,
-            payload_bytes=len(fit.payload),
-            quality=fit.quality,
+            payload_bytes=len(payload),
+            quality=fit.quality if fit else -1,
         )
 
     def _receive(

@@ -1,0 +1,74 @@
+"""``vqlink reproduce``: one table or figure of a paper, ours beside the paper's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqlink.cli.options import check_folder, print_json
+from vqlink.errors import VqlinkError
+
+if TYPE_CHECKING:
+    from vqlink.experiments.reproduction import Reproduction
+
+_BUDGETS = ("smoke", "cpu", "full")
+
+
+def reproduce_command(
+    experiment: Annotated[
+        str | None, typer.Argument(metavar="EXPERIMENT", help="leave out to list them")
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(help="smoke: seconds; cpu: hours on two cores; full: the paper's extent")
+    ] = "cpu",
+    out: Annotated[Path, typer.Option(help="folder of rows, table and plots")] = Path("results"),
+    jobs: Annotated[int, typer.Option(min=1, help="processes, one thread each")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="print the table as JSON alone")] = False,
+) -> None:
+    """Reproduce a table or a figure of a paper.
+
+    Rows of finished parts stay in OUT, so an interrupted experiment goes on where it was. With the
+    rows that ship in results/, the table and the plots are redrawn from them at once.
+    """
+    from vqlink.experiments import catalogue
+
+    if experiment is None:
+        _list(catalogue.entries(), as_json)
+        return
+    if budget not in _BUDGETS:
+        raise VqlinkError(f"--budget is one of {', '.join(_BUDGETS)}, not {budget!r}")
+    run = catalogue.find(experiment)
+    check_folder(out)
+    # A smoke test's rows must never mix with measurements.
+    result = run(budget, out / "smoke" if budget == "smoke" else out, jobs)  # type: ignore[arg-type]
+    if as_json:
+        print_json(result.document())
+    else:
+        _print(result)
+
+
+def _list(entries: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        print_json([{"name": name, "title": title} for name, title in entries.items()])
+        return
+    for name, title in entries.items():
+        print(f"{name:16} {title}")
+
+
+def _print(result: Reproduction) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(*result.columns, title=result.title)
+    for row in result.table:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console.print(table)
+    verdicts = {True: "held", False: "not held", None: "open"}
+    for claim in result.claims:
+        console.print(f"[bold]{verdicts[claim.held]:9}[/bold]{claim.text}: {claim.figures}")
+    for note in result.notes:
+        console.print(f"- {note}", style="dim")
+    console.print(f"rows: {result.rows}", *(f"plot: {path}" for path in result.plots), sep="\n")

@@ -1,0 +1,29 @@
+"""The decoder of the VQ-VAE: the mirror of :mod:`vqlink.encoders.image.vqvae`."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vqlink.layers.blocks import to_channels_first
+from vqlink.layers.residual import PlainResidualStack
+
+
+class VQVAEDecoder(nn.Module):
+    """Latents -> images four times as large. Arguments as the encoder's."""
+
+    def __init__(
+        self, dim: int = 64, *, hidden: int = 128, residual_hidden: int = 32, depth: int = 2
+    ) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(dim, hidden, 3, padding=1),
+            PlainResidualStack(hidden, residual_hidden, depth),
+            nn.ConvTranspose2d(hidden, hidden // 2, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(hidden // 2, 3, 4, stride=2, padding=1),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, h, w, dim) -> (B, 3, 4h, 4w), not clamped."""
+        images: Tensor = self.net(to_channels_first(z)) + 0.5
+        return images

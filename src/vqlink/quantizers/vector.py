@@ -1,0 +1,512 @@
+"""Vector quantization on a learned codebook: one search, four gradient paths, three ways to learn.
+
+Which to take and why, with figures: docs/quantizers.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from vqlink.protocols import QuantizerOutput
+from vqlink.quantizers.gradients import (
+    directional,
+    noise_substitution,
+    rotation,
+    straight_through,
+)
+from vqlink.quantizers.kmeans import kmeans
+from vqlink.quantizers.replacement import Replacement
+from vqlink.quantizers.search import nearest
+from vqlink.rng import Generators, normal
+
+GradientPath = Literal["straight_through", "rotation", "noise", "directional", "soft"]
+Learning = Literal["loss", "ema", "gradient"]
+
+_PATHS: dict[str, tuple[Learning, ...]] = {
+    "straight_through": ("loss", "ema"),
+    "rotation": ("loss", "ema"),
+    "noise": ("gradient", "ema"),
+    "directional": ("gradient", "ema"),
+    "soft": ("gradient", "ema"),
+}
+_LAPLACE = 1e-5
+_SOFT_CHUNK = 1 << 23  # soft assignments in memory at a time
+_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What :meth:`VectorQuantizer.after_step` did.
+
+    Attributes:
+        replaced: (U,) int64 codewords that moved; see
+            :func:`vqlink.quantizers.replacement.reset_moments`.
+    """
+
+    replaced: Tensor
+
+
+class VectorQuantizer(nn.Module):
+    """Latents (..., D) -> the nearest of K codewords.
+
+    =====================  ====================================================================
+    ``gradient``           what it pretends in training (:mod:`vqlink.quantizers.gradients`)
+    =====================  ====================================================================
+    ``straight_through``   identity (VQ-VAE)
+    ``rotation``           rotation and scaling from latent to codeword
+    ``noise``              NSVQ (002, eq. 9); forward too, so ``values`` are not codewords then
+    ``directional``        DiVeQ; forward too, but for ``spread`` the codewords
+    ``soft``               softmax(-hardness |z - c|^2) over all codewords (001, eq. 12-13)
+    =====================  ====================================================================
+
+    ``learning``: ``loss`` adds the loss ``codebook`` = |sg[z] - c|^2; ``ema`` moves codewords to
+    the running mean of their latents (VQ-VAE, appendix A.1); ``gradient`` lets the task's loss
+    reach them through the path. ``commitment`` = |z - sg[c]|^2 comes with every path that sends
+    codewords. Both are means over vectors and dimensions, unweighted.
+
+    In evaluation mode the output is ``decode(encode(z))``, bit for bit, for every choice.
+
+    Upkeep is explicit: after each optimiser step, call :meth:`after_step` on every rank with a
+    generator in the same state. Statistics are summed over ranks there, and nowhere else.
+
+    Args:
+        size: K, at least 2.
+        dim: D.
+        gradient, learning: as above; ``loss`` for the paths that don't reach the codebook,
+            ``gradient`` for those that do, ``ema`` for either.
+        replacement: policy for codewords that are hardly used; None for none.
+        decay: of the running means, under ``ema``.
+        init: ``uniform`` in +-1/K (VQ-VAE) or ``normal``; :meth:`initialise` takes k-means.
+        hardness: sigma_q of ``soft``.
+        spread: deviation of the noise of ``directional``.
+
+    Raises:
+        ValueError: for a size below 2 or a combination that cannot learn.
+
+    Example:
+        >>> vq = VectorQuantizer(512, 64, gradient="noise", learning="gradient")
+        >>> out = vq(torch.randn(2, 8, 8, 64), generator=torch.Generator())
+        >>> out.values.shape, out.indices.shape, vq.bits_per_vector
+        (torch.Size([2, 8, 8, 64]), torch.Size([2, 8, 8]), 9.0)
+    """
+
+    codebook: Tensor
+    hits: Tensor
+    batches: Tensor
+    seen: Tensor
+    steps: Tensor
+    ema_count: Tensor
+    ema_sum: Tensor
+
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        *,
+        gradient: GradientPath = "straight_through",
+        learning: Learning = "loss",
+        replacement: Replacement | None = None,
+        decay: float = 0.99,
+        init: Literal["uniform", "normal"] = "uniform",
+        hardness: float = 5.0,
+        spread: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if size < 2 or dim < 1:
+            raise ValueError(f"a codebook has at least 2 codewords of 1 value, not {size} x {dim}")
+        if gradient not in _PATHS or learning not in _PATHS[gradient]:
+            raise ValueError(
+                f"{gradient!r} learns its codebook by {' or '.join(_PATHS.get(gradient, ()))}, "
+                f"not by {learning!r}"
+            )
+        self.size, self.dim = size, dim
+        self.gradient, self.learning, self.replacement = gradient, learning, replacement
+        self.decay, self.hardness, self.spread = decay, hardness, spread
+        start = torch.empty(size, dim)
+        if init == "uniform":
+            start.uniform_(-1 / size, 1 / size)
+        else:
+            start.normal_()
+        if learning == "ema":
+            self.register_buffer("codebook", start)
+            self.register_buffer("ema_count", torch.ones(size))
+            self.register_buffer("ema_sum", start.clone())
+        else:
+            self.codebook = nn.Parameter(start)
+        self.register_buffer("hits", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("batches", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        # What this rank has seen since the last after_step: of no use to a checkpoint, and not a
+        # buffer, which DDP would overwrite by rank 0's.
+        self._counts: Tensor | None = None
+        self._sums: Tensor | None = None
+
+    @property
+    def bits_per_vector(self) -> float:
+        return math.log2(self.size)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, {self.dim}, gradient={self.gradient}, learning={self.learning}"
+
+    def forward(
+        self,
+        z: Tensor,
+        *,
+        generator: Generators | None = None,
+        mask: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> QuantizerOutput:
+        """Quantise; in training mode with the gradient path, and count.
+
+        Computed in float32 under autocast and for half-precision input; the values are float32.
+
+        Args:
+            z: (..., D) finite.
+            generator: for the paths that draw noise, in training mode.
+            mask: (...) bool; vectors where it is False are quantised, but neither counted nor in
+                the losses.
+            weights: w > 0 of eq. 7-9, (D,) or (..., D).
+
+        Raises:
+            ValueError: for shapes that don't fit, values that aren't finite, weights that aren't
+                positive, or a missing generator.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            flat, flat_weights = self._flatten(z, weights)
+            valid = None if mask is None else mask.reshape(-1)
+            index = nearest(flat.detach(), self.codebook.detach(), flat_weights)
+            chosen = index if valid is None else index[valid]
+            counts = torch.bincount(chosen, minlength=self.size)
+            codewords = self.codebook.index_select(0, index)
+            losses = {}
+            if not self.training:
+                values = codewords.detach()
+            else:
+                values = self._through(flat, codewords, generator, flat_weights)
+                self._remember(flat.detach(), index, counts, valid)
+            if self.gradient in ("straight_through", "rotation"):
+                commitment, codebook = _vq_losses(flat, codewords, valid)
+                losses["commitment"] = commitment
+                if self.learning == "loss":
+                    losses["codebook"] = codebook
+            usage = counts / counts.sum().clamp_min(1)
+            return QuantizerOutput(
+                values=values.reshape(z.shape),
+                indices=index.reshape(z.shape[:-1]),
+                losses=losses,
+                usage=usage,
+                stats={"perplexity": perplexity(usage), "used": (counts > 0).float().mean()},
+            )
+
+    def hard(self, z: Tensor) -> Tensor:
+        """(..., D) -> (..., D) float32: ``decode(encode(z))``."""
+        return self.decode(self.encode(z))
+
+    @torch.no_grad()
+    def encode(self, z: Tensor, *, weights: Tensor | None = None) -> Tensor:
+        """(..., D) -> (...) int64 indices of the nearest codewords."""
+        flat, flat_weights = self._flatten(z, weights)
+        return nearest(flat, self.codebook, flat_weights).reshape(z.shape[:-1])
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """(...) int64 -> (..., D) float32 codewords."""
+        values = self.codebook.detach().index_select(0, indices.reshape(-1))
+        return values.reshape(*indices.shape, self.dim)
+
+    @torch.no_grad()
+    def initialise(self, z: Tensor, *, generator: torch.Generator, iterations: int = 10) -> None:
+        """Start the codebook by k-means on latents (..., D), those of all ranks together.
+
+        Args:
+            generator: in the same state on every rank.
+        """
+        flat, _ = self._flatten(z, None)
+        self._move(
+            torch.arange(self.size, device=flat.device),
+            kmeans(_gather(flat), self.size, generator=generator, iterations=iterations),
+        )
+        if self.learning == "ema":
+            self.ema_count.fill_(1.0)
+            self.ema_sum.copy_(self.codebook)
+
+    @torch.no_grad()
+    def after_step(self, *, generator: torch.Generator) -> Upkeep:
+        """Sum the statistics over ranks, move running means, replace what is hardly used.
+
+        Args:
+            generator: for the replacement; in the same state on every rank.
+        """
+        counts, sums = self._take()
+        _all_reduce(counts)
+        self.steps += 1
+        self.seen += 1
+        self.hits += counts
+        self.batches += counts > 0
+        if self.learning == "ema":
+            assert sums is not None
+            _all_reduce(sums)
+            self.ema_count.lerp_(counts.float(), 1 - self.decay)
+            self.ema_sum.lerp_(sums, 1 - self.decay)
+            total = self.ema_count.sum()
+            smoothed = (self.ema_count + _LAPLACE) / (total + self.size * _LAPLACE) * total
+            self.codebook.copy_(self.ema_sum / smoothed[:, None])
+        replaced = torch.empty(0, dtype=torch.int64, device=counts.device)
+        if self.replacement is not None and int(self.steps) in self.replacement.steps:
+            replaced = self._replace(self.replacement, generator)
+        return Upkeep(replaced)
+
+    def dead(self) -> int:
+        """Codewords that no vector chose since the last replacement (or the start)."""
+        return int((self.hits == 0).sum())
+
+    def _flatten(self, z: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if z.ndim == 0 or z.shape[-1] != self.dim:
+            raise ValueError(f"this codebook takes latents (..., {self.dim}), not {tuple(z.shape)}")
+        flat = z.reshape(-1, self.dim).float()
+        # One pass; the sum of finite values overflows only in extreme cases, which get a look.
+        if not torch.isfinite(flat.detach().sum()) and not torch.isfinite(flat.detach()).all():
+            raise ValueError("latents hold NaN or infinite values")
+        if weights is None:
+            return flat, None
+        weights = weights.detach().float()
+        if weights.shape != z.shape and weights.shape != (self.dim,):
+            raise ValueError(f"weights are ({self.dim},) or as the latents, not {weights.shape}")
+        if not bool(((weights > 0) & torch.isfinite(weights)).all()):
+            raise ValueError("weights must be positive and finite")
+        return flat, weights if weights.ndim == 1 else weights.reshape(-1, self.dim)
+
+    def _through(
+        self,
+        flat: Tensor,
+        codewords: Tensor,
+        generator: Generators | None,
+        weights: Tensor | None,
+    ) -> Tensor:
+        match self.gradient:
+            case "straight_through":
+                return straight_through(flat, codewords)
+            case "rotation":
+                return rotation(flat, codewords)
+            case "soft":
+                return straight_through(self._soft(flat), codewords)
+        if generator is None:
+            raise ValueError(f"the gradient path {self.gradient!r} draws noise: pass a generator")
+        noise = normal(flat.shape, generator=generator, like=flat)
+        if self.gradient == "noise":
+            return noise_substitution(flat, codewords, noise, weights)
+        return directional(flat, codewords, noise, self.spread)
+
+    def _soft(self, flat: Tensor) -> Tensor:
+        """Eq. 12: the softmax weighted sum of all codewords, rows in chunks."""
+
+        def part(rows: Tensor, codebook: Tensor) -> Tensor:
+            return torch.softmax(-self.hardness * torch.cdist(rows, codebook) ** 2, 1) @ codebook
+
+        count = max(1, _SOFT_CHUNK // self.size)
+        if flat.shape[0] <= count:
+            return part(flat, self.codebook)
+        chunks = [
+            checkpoint(part, rows, self.codebook, use_reentrant=False)
+            for rows in torch.split(flat, count)
+        ]
+        return torch.cat(chunks)
+
+    def _remember(self, flat: Tensor, index: Tensor, counts: Tensor, valid: Tensor | None) -> None:
+        self._counts = counts if self._counts is None else self._counts + counts
+        if self.learning != "ema":
+            return
+        if valid is not None:
+            flat, index = flat[valid], index[valid]
+        if self._sums is None:
+            self._sums = torch.zeros_like(self.codebook)
+        self._sums.index_add_(0, index, flat)
+
+    def _take(self) -> tuple[Tensor, Tensor | None]:
+        counts = torch.zeros_like(self.hits) if self._counts is None else self._counts
+        sums = self._sums
+        if sums is None and self.learning == "ema":
+            sums = torch.zeros_like(self.codebook)
+        self._counts = self._sums = None
+        return counts, sums
+
+    def _replace(self, policy: Replacement, generator: torch.Generator) -> Tensor:
+        unused = policy.unused(self.hits, self.batches, int(self.seen))
+        rows = torch.nonzero(unused).flatten()
+        if 0 < rows.numel() < self.size:
+            sources = policy.choose(unused, self.hits, generator=generator)
+            deviation = self.codebook[~unused].std(dim=0, correction=0).clamp_min(1e-12)
+            noise = torch.randn(rows.numel(), self.dim, generator=generator).to(deviation.device)
+            self._move(rows, self.codebook[sources] + policy.noise * deviation * noise)
+            if self.learning == "ema":
+                # Each copy takes half of its source's latents with it.
+                self.ema_count[rows] = self.ema_count[sources] / 2
+                self.ema_sum[rows] = self.codebook[rows] * self.ema_count[rows, None]
+        else:
+            rows = rows[:0]  # all in use, or nothing seen: no one to copy, or no need to
+        for counter in (self.hits, self.batches, self.seen):
+            counter.zero_()
+        return rows
+
+    def _move(self, rows: Tensor, values: Tensor) -> None:
+        self.codebook.data[rows] = values.to(self.codebook)
+
+
+class ProductQuantizer(nn.Module):
+    """D values in G groups, each with a codebook of its own.
+
+    The index of a vector is that of its groups in mixed radix, the first group most significant,
+    so ``bits_per_vector`` is the sum of theirs.
+
+    Args:
+        quantizers: one for each group, in order.
+
+    Raises:
+        ValueError: for no groups, or more than 2^62 combinations.
+    """
+
+    def __init__(self, quantizers: Sequence[VectorQuantizer]) -> None:
+        super().__init__()
+        self.groups = nn.ModuleList(quantizers)
+        self._sizes = [quantizer.size for quantizer in quantizers]
+        self._dims = [quantizer.dim for quantizer in quantizers]
+        if not quantizers or math.prod(self._sizes) > 1 << 62:
+            raise ValueError("a product quantizer has 1 or more groups and at most 2^62 codewords")
+
+    @property
+    def bits_per_vector(self) -> float:
+        return sum(math.log2(size) for size in self._sizes)
+
+    def forward(
+        self, z: Tensor, *, generator: Generators | None = None, mask: Tensor | None = None
+    ) -> QuantizerOutput:
+        """(..., D) -> all groups' codewords; losses and statistics are means over the groups."""
+        parts = [
+            group(part, generator=generator, mask=mask)
+            for group, part in zip(self.groups, self._split(z), strict=True)
+        ]
+        return QuantizerOutput(
+            values=torch.cat([part.values for part in parts], dim=-1),
+            indices=self._join([part.indices for part in parts]),
+            losses=_mean_of([part.losses for part in parts]),
+            stats=_mean_of([part.stats for part in parts]),
+        )
+
+    def hard(self, z: Tensor) -> Tensor:
+        """(..., D) -> (..., D) float32: ``decode(encode(z))``."""
+        return self.decode(self.encode(z))
+
+    def encode(self, z: Tensor) -> Tensor:
+        """(..., D) -> (...) int64."""
+        pairs = zip(self.groups, self._split(z), strict=True)
+        return self._join([group.encode(part) for group, part in pairs])  # type: ignore[operator]
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """(...) int64 -> (..., D) float32."""
+        values = []
+        for group, size in zip(reversed(self.groups), reversed(self._sizes), strict=True):
+            values.append(group.decode(indices % size))  # type: ignore[operator]
+            indices = torch.div(indices, size, rounding_mode="floor")
+        return torch.cat(values[::-1], dim=-1)
+
+    def initialise(self, z: Tensor, *, generator: torch.Generator) -> None:
+        """Start every group's codebook by k-means on latents (..., D)."""
+        for group, part in zip(self.groups, self._split(z), strict=True):
+            group.initialise(part, generator=generator)  # type: ignore[operator]
+
+    def after_step(self, *, generator: torch.Generator) -> list[Upkeep]:
+        """Every group's :meth:`VectorQuantizer.after_step`, in order."""
+        return [group.after_step(generator=generator) for group in self.groups]  # type: ignore[operator]
+
+    def _split(self, z: Tensor) -> tuple[Tensor, ...]:
+        if z.ndim == 0 or z.shape[-1] != sum(self._dims):
+            raise ValueError(f"latents are (..., {sum(self._dims)}), not {tuple(z.shape)}")
+        return torch.split(z, self._dims, dim=-1)
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        index = torch.zeros_like(parts[0])
+        for part, size in zip(parts, self._sizes, strict=True):
+            index = index * size + part
+        return index
+
+
+def perplexity(usage: Tensor) -> Tensor:
+    """exp(entropy) of codeword probabilities (K,): how many codewords are in use, effectively."""
+    return torch.exp(-(usage * usage.clamp_min(1e-12).log()).sum())
+
+
+class _VQLosses(Function):
+    """|z - sg[c]|^2 and |c - sg[z]|^2, means: one value, and one error kept for both gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, codewords: Tensor) -> tuple[Tensor, Tensor]:
+        error = z - codewords
+        ctx.save_for_backward(error)
+        ctx.set_materialize_grads(False)  # a loss that nobody weighs costs no pass
+        flat = error.flatten()
+        mean = torch.dot(flat, flat) / max(1, flat.numel())
+        return mean, mean.clone()
+
+    @staticmethod
+    def backward(
+        ctx: Any, commitment: Tensor | None, codebook: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        (error,) = ctx.saved_tensors
+        scale = 2 / max(1, error.numel())
+        to_z = None if commitment is None else error * (commitment * scale)
+        return to_z, None if codebook is None else error * (codebook * -scale)
+
+
+def _vq_losses(z: Tensor, codewords: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Commitment and codebook loss over valid vectors (N, D); 0 where there are none."""
+    if valid is not None:
+        z, codewords = z[valid], codewords[valid]
+    if torch.is_grad_enabled() and (z.requires_grad or codewords.requires_grad):
+        losses: tuple[Tensor, Tensor] = _VQLosses.apply(z, codewords)  # type: ignore[no-untyped-call]
+        return losses
+    total = z.new_zeros(())
+    for part, other in zip(torch.split(z, _ROWS), torch.split(codewords, _ROWS), strict=True):
+        error = (part - other).flatten()  # small enough to stay in the cache
+        total = total + torch.dot(error, error)
+    mean = total / max(1, z.numel())
+    return mean, mean
+
+
+def _mean_of(parts: Sequence[object]) -> dict[str, Tensor]:
+    mappings = [dict(part) for part in parts]  # type: ignore[call-overload]
+    return {name: torch.stack([m[name] for m in mappings]).mean() for name in mappings[0]}
+
+
+def _distributed() -> bool:
+    # Asked at each call: a module may be built before the process group is.
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _all_reduce(values: Tensor) -> None:
+    if _distributed():
+        torch.distributed.all_reduce(values)
+
+
+def _gather(vectors: Tensor) -> Tensor:
+    """The vectors of all ranks, in their order; ranks may hold different numbers."""
+    if not _distributed():
+        return vectors
+    world = torch.distributed.get_world_size()
+    own = torch.tensor([vectors.shape[0]], device=vectors.device)
+    counts = [torch.zeros_like(own) for _ in range(world)]
+    torch.distributed.all_gather(counts, own)
+    longest = max(int(count) for count in counts)
+    padded = functional.pad(vectors, (0, 0, 0, longest - vectors.shape[0]))
+    parts = [torch.zeros_like(padded) for _ in range(world)]
+    torch.distributed.all_gather(parts, padded)
+    return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])
