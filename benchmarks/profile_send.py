@@ -55,8 +55,8 @@ def main() -> None:
     channel, _ = open_channel("awgn")
     systems = open_systems((*default_systems(rho), *LINKS), channel, rho)
     separation.fit_quality = timed("source codec, fitted to the budget", separation.fit_quality)
-    separation.encode_message = timed("LDPC encoder", fec.encode_message)
-    separation.decode_message = timed("LDPC decoder", fec.decode_message)
+    fec.encode_message = timed("LDPC encoder", fec.encode_message)
+    fec.decode_message = timed("LDPC decoder", fec.decode_message)
     separation.demap_symbols = timed("demapper", modem.demap_symbols)
     totals: dict[str, float] = {}
     for round_ in range(2):

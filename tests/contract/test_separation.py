@@ -45,7 +45,16 @@ def test_arrival_is_the_codec_s_own_picture_bit_for_bit() -> None:
     assert torch.equal(out.received[0], codec.decode(fit.payload, 96, 112).float() / 255)
 
 
-@pytest.mark.parametrize("name", ["jpeg+ldpc5g", "webp+ldpc5g@16qam-1/2", "avif+ldpc5g@64qam-2/3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "jpeg+ldpc5g",
+        "webp+ldpc5g@16qam-1/2",
+        "avif+ldpc5g@64qam-2/3",
+        "jpeg+ldpc80211ad",
+        "webp+ldpc80211ad@bpsk-1/2",
+    ],
+)
 def test_power_is_measured_near_its_budget(name: str) -> None:
     out = link(name).transmit(pictures(1), Point(snr_db=20.0), generator=stream(0, "t"))
     assert (10 * out.tx_power.log10()).abs().max() < 0.1

@@ -120,9 +120,8 @@ def _sweep_roles(
         link = system.transceiver
         if not isinstance(link, Separation):
             continue
-        fixed = Separation(
-            link.codec, link.channel, link.budget, parse_mcs(str(arrival.labels["mcs"]))
-        )
+        mcs = parse_mcs(str(arrival.labels["mcs"]), link.code.name)
+        fixed = Separation(link.codec, link.channel, link.budget, mcs, code=link.code)
         roles.append(("fixed", replace(system, name=fixed.name, transceiver=fixed)))
         if link.mcs is None:
             roles.append(("best", system))

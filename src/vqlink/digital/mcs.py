@@ -1,8 +1,8 @@
 """Modulation and coding schemes, and the choice of one for a channel's state.
 
 The thresholds were simulated (benchmarks/mcs_thresholds.py, results/bler/): the lowest SNR of a
-0.25 dB grid from which on no code block of 8,000 information bits, of the number that the table
-says, was lost.
+0.25 dB grid from which on no code block (5G: of 8,000 information bits), of the number that the
+table says, was lost.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ from importlib import resources
 from vqlink.protocols import VqlinkError
 from vqlink.units import from_db
 
-_BITS = {"qpsk": 2, "16qam": 4, "64qam": 6, "256qam": 8}
-_TABLE = (
-    ("qpsk", "1/3 1/2 2/3"),
-    ("16qam", "1/3 1/2 2/3 3/4"),
-    ("64qam", "1/2 2/3 3/4 5/6"),
-    ("256qam", "2/3 3/4 5/6"),
-)
+_BITS = {"bpsk": 1, "qpsk": 2, "16qam": 4, "64qam": 6, "256qam": 8}
+_TABLES = {
+    "ldpc5g": (
+        ("qpsk", "1/3 1/2 2/3"),
+        ("16qam", "1/3 1/2 2/3 3/4"),
+        ("64qam", "1/2 2/3 3/4 5/6"),
+        ("256qam", "2/3 3/4 5/6"),
+    ),
+    "ldpc80211ad": tuple(
+        (modulation, "1/2 5/8 3/4 13/16") for modulation in ("bpsk", "qpsk", "16qam", "64qam")
+    ),
+}
 MARGIN_DB = 0.25
 """Back-off from a threshold, since a message has many blocks and all of them must arrive."""
 
@@ -57,43 +62,48 @@ class MCS:
         return self.bits_per_symbol * float(self.rate)
 
 
-MCS_TABLE: tuple[MCS, ...] = tuple(
-    MCS(modulation, Fraction(rate)) for modulation, rates in _TABLE for rate in rates.split()
-)
-"""From the most robust to the fastest of each modulation."""
+MCS_TABLES: dict[str, tuple[MCS, ...]] = {
+    code: tuple(
+        MCS(modulation, Fraction(rate)) for modulation, rates in table for rate in rates.split()
+    )
+    for code, table in _TABLES.items()
+}
+"""By channel code, from the most robust to the fastest of each modulation."""
+
+MCS_TABLE = MCS_TABLES["ldpc5g"]
 
 
-def parse_mcs(text: str) -> MCS:
+def parse_mcs(text: str, code: str = "ldpc5g") -> MCS:
     """``16qam-1/2`` -> MCS.
 
     Raises:
-        VqlinkError: for a name outside the table.
+        VqlinkError: for a name outside the code's table.
     """
-    names = {mcs.name: mcs for mcs in MCS_TABLE}
+    names = {mcs.name: mcs for mcs in MCS_TABLES[code]}
     if text in names:
         return names[text]
     close = difflib.get_close_matches(text, names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise VqlinkError(f"unknown MCS {text!r}{hint} (known: {', '.join(names)})")
+    raise VqlinkError(f"unknown MCS {text!r} of {code}{hint} (known: {', '.join(names)})")
 
 
-@lru_cache(maxsize=1)
-def thresholds() -> dict[str, float]:
+@lru_cache(maxsize=4)
+def thresholds(code: str = "ldpc5g") -> dict[str, float]:
     """Name -> lowest SNR in dB, in AWGN, at which its blocks arrive."""
     text = resources.files("vqlink.digital").joinpath("mcs_thresholds.json").read_text()
-    return {entry["mcs"]: float(entry["snr_db"]) for entry in json.loads(text)["thresholds"]}
+    return {entry["mcs"]: float(entry["snr_db"]) for entry in json.loads(text)[code]}
 
 
-def required_snr_db(mcs: MCS, uses: int) -> float:
+def required_snr_db(mcs: MCS, uses: int, code: str = "ldpc5g") -> float:
     """The SNR that a message of ``uses`` channel uses needs, margin included.
 
-    The thresholds are those of blocks of 8,000 information bits. A shorter message has shorter
-    blocks; the normal approximation to the finite-length rate, C - sqrt(V / n) Q^-1(1e-4)
+    The thresholds of 5G are those of blocks of 8,000 information bits, and a shorter message has
+    shorter blocks. The normal approximation to the finite-length rate, C - sqrt(V / n) Q^-1(1e-4)
     (Polyanskiy et al., 2010, eq. 1; complex AWGN), says how much SNR makes up for that.
     """
-    limit: float = thresholds()[mcs.name] + MARGIN_DB
+    limit: float = thresholds(code)[mcs.name] + MARGIN_DB
     reference = _REFERENCE_BITS / mcs.efficiency
-    if uses >= reference:
+    if code != "ldpc5g" or uses >= reference:  # 802.11ad has one length
         return limit
     snr = from_db(limit)
     dispersion = snr * (snr + 2) / (snr + 1) ** 2
@@ -102,16 +112,19 @@ def required_snr_db(mcs: MCS, uses: int) -> float:
     return float(limit + lost_nats / nats_per_db)
 
 
-def best_mcs_awgn(snr_db: float, uses: int) -> MCS:
+def best_mcs_awgn(snr_db: float, uses: int, code: str = "ldpc5g") -> MCS:
     """The fastest MCS that a message of ``uses`` channel uses can take at ``snr_db``.
 
     Below all thresholds, the most robust one: it will probably be lost, and that will count.
     """
-    usable = [mcs for mcs in MCS_TABLE if required_snr_db(mcs, uses) <= snr_db]
-    return max(usable, key=lambda mcs: mcs.efficiency, default=MCS_TABLE[0])
+    table = MCS_TABLES[code]
+    usable = [mcs for mcs in table if required_snr_db(mcs, uses, code) <= snr_db]
+    return max(usable, key=lambda mcs: mcs.efficiency, default=table[0])
 
 
-def best_mcs_fading(arrives: Callable[[float], float], uses: int, values: int) -> MCS:
+def best_mcs_fading(
+    arrives: Callable[[float], float], uses: int, values: int, code: str = "ldpc5g"
+) -> MCS:
     """The MCS of the best mean quality where the transmitter doesn't know h.
 
     The quality of a picture that arrives is taken as 30.1 dB at 0.25 bit per pixel and 3 dB more
@@ -125,8 +138,8 @@ def best_mcs_fading(arrives: Callable[[float], float], uses: int, values: int) -
     """
 
     def mean_quality(mcs: MCS) -> float:
-        probability = arrives(required_snr_db(mcs, uses))
+        probability = arrives(required_snr_db(mcs, uses, code))
         quality = 30.1 + 3.0 * math.log2(3 * uses / values * mcs.efficiency / 0.25)
         return probability * quality + (1 - probability) * _OUTAGE_PSNR
 
-    return max(MCS_TABLE, key=mean_quality)
+    return max(MCS_TABLES[code], key=mean_quality)

@@ -1,4 +1,4 @@
-"""Gray-labelled square QAM (TS 38.211, 5.1) through Sionna's mapper and demapper."""
+"""BPSK and Gray-labelled square QAM (TS 38.211, 5.1) through Sionna's mapper and demapper."""
 
 from __future__ import annotations
 
@@ -33,11 +33,15 @@ def demap_symbols(symbols: Tensor, noise_var: Tensor, bits_per_symbol: int) -> T
 def _mapper(bits_per_symbol: int) -> Any:
     from sionna.phy.mapping import Mapper
 
-    return Mapper("qam", bits_per_symbol, device="cpu")
+    return Mapper(*_constellation(bits_per_symbol), device="cpu")
 
 
 @lru_cache(maxsize=8)
 def _demapper(bits_per_symbol: int) -> Any:
     from sionna.phy.mapping import Demapper
 
-    return Demapper("app", "qam", bits_per_symbol, device="cpu")
+    return Demapper("app", *_constellation(bits_per_symbol), device="cpu")
+
+
+def _constellation(bits_per_symbol: int) -> tuple[str, int]:
+    return ("pam" if bits_per_symbol == 1 else "qam"), bits_per_symbol

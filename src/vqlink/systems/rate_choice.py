@@ -14,7 +14,9 @@ from vqlink.units import from_db, to_db
 _FADES = 20_000
 
 
-def choose_mcs(channel: SymbolChannel, point: Point, uses: int, values: int) -> MCS:
+def choose_mcs(
+    channel: SymbolChannel, point: Point, uses: int, values: int, code: str = "ldpc5g"
+) -> MCS:
     """The best MCS of the table for one message.
 
     In AWGN by the threshold alone; otherwise by the mean quality over the law of the fade, drawn
@@ -26,18 +28,19 @@ def choose_mcs(channel: SymbolChannel, point: Point, uses: int, values: int) -> 
         point: the mean SNR.
         uses: complex channel uses of the message; a short one has short code blocks.
         values: source values of the message.
+        code: the channel code whose table counts.
     """
     snr_db = float(torch.as_tensor(point.snr_db))
     if isinstance(channel, AWGN):
-        return best_mcs_awgn(snr_db, uses)
+        return best_mcs_awgn(snr_db, uses, code)
     probe = torch.zeros(_FADES, 2, dtype=torch.complex64)
     gains = channel.gains(probe, generator=stream(0, "fades"))
     snr = from_db(snr_db) * gains.abs().square()
     if gains.shape[1] > 1:
         ergodic = torch.log2(1 + snr).mean()
-        return best_mcs_awgn(float(to_db(2**ergodic - 1)), uses)
+        return best_mcs_awgn(float(to_db(2**ergodic - 1)), uses, code)
 
     def arrives(limit_db: float) -> float:
         return float((snr >= from_db(limit_db)).float().mean())
 
-    return best_mcs_fading(arrives, uses, values)
+    return best_mcs_fading(arrives, uses, values, code)

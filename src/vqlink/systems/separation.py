@@ -1,4 +1,4 @@
-"""The classical system: a source codec, then 5G LDPC and QAM, filling a budget of channel uses.
+"""The classical system: a source codec, then LDPC and QAM, filling a budget of channel uses.
 
     image -> codec -> bytes -> CRC, LDPC, scrambling -> QAM -> channel -> equaliser -> LLRs
           -> LDPC decoder, CRC check -> bytes -> codec -> image
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.digital.codecs import BPGCodec, CodecError, PillowCodec, SourceCodec
-from vqlink.digital.fec import Frame, decode_message, encode_message, plan_frame
+from vqlink.digital.codes import CODES, LDPC5G, ChannelCode
+from vqlink.digital.fec import Frame
 from vqlink.digital.fit import Fit, fit_quality
 from vqlink.digital.hevc import HEVCCodec
 from vqlink.digital.mcs import MCS, parse_mcs
@@ -31,7 +32,6 @@ Budget = Callable[[int, int], int]
 """(height, width) -> complex channel uses."""
 
 _CODECS = ("hevc", "jpeg", "jpeg2000", "webp", "avif", "bpg")
-_FEC = "ldpc5g"
 
 
 class Separation:
@@ -42,21 +42,29 @@ class Separation:
         channel: carries complex symbols; the receiver knows h and N0.
         budget: the uses of a picture, all of which are sent: what the payload leaves free is
             filled with zeros and scrambled.
+        code: channel code.
         mcs: fixed, or None for the best of the table at each point (the mean SNR in fading, since
             the transmitter doesn't know h).
     """
 
     def __init__(
-        self, codec: SourceCodec, channel: SymbolChannel, budget: Budget, mcs: MCS | None = None
+        self,
+        codec: SourceCodec,
+        channel: SymbolChannel,
+        budget: Budget,
+        mcs: MCS | None = None,
+        *,
+        code: ChannelCode = LDPC5G,
     ) -> None:
-        self.codec, self.channel, self.budget, self.mcs = codec, channel, budget, mcs
+        self.codec, self.channel, self.budget = codec, channel, budget
+        self.mcs, self.code = mcs, code
         self._fits: dict[tuple[int, int], Fit | None] = {}
         self._fitted: Tensor | None = None
 
     @property
     def name(self) -> str:
         suffix = f"@{self.mcs.name}" if self.mcs else ""
-        return f"{self.codec.name}+{_FEC}{suffix}"
+        return f"{self.codec.name}+{self.code.name}{suffix}"
 
     def uses(self, height: int, width: int) -> int:
         """Complex channel uses of a picture: the whole budget."""
@@ -96,14 +104,14 @@ class Separation:
         )
 
     def _one(self, image: Tensor, uses: int, point: Point, random: torch.Generator) -> _Received:
-        mcs = self.mcs or choose_mcs(self.channel, point, uses, image.numel())
-        frame = plan_frame(uses, mcs.bits_per_symbol, float(mcs.rate))
+        mcs = self.mcs or choose_mcs(self.channel, point, uses, image.numel(), self.code.name)
+        frame = self.code.plan(uses, mcs.bits_per_symbol, float(mcs.rate))
         pixels = torch.round(image.clamp(0, 1) * 255).to(torch.uint8)
-        fit = self._fit(pixels, frame.capacity) if frame else None
+        fit = self._fit(pixels, self.code.capacity(frame)) if frame else None
         if frame is None:  # not one block fits: nothing goes on the air
             return _Received(_mid_grey(image), 0.0, True, mcs, 0, -1)
         payload = fit.payload if fit else b""
-        symbols = map_bits(encode_message(payload, frame), mcs.bits_per_symbol)
+        symbols = map_bits(self.code.encode(payload, frame), mcs.bits_per_symbol)
         received = self._receive(symbols, frame, point, random)
         tx_power = float(symbols.abs().square().mean())
         decoded = None
@@ -125,7 +133,8 @@ class Separation:
         equalised = zero_forcing(arrived.y, arrived.gain)[0]
         noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
         noise_var = noise_var.expand(1, symbols.numel())[0]
-        return decode_message(demap_symbols(equalised, noise_var, frame.bits_per_symbol), frame)
+        llr = demap_symbols(equalised, noise_var, frame.bits_per_symbol)
+        return self.code.decode(llr, frame)
 
     def _decode(self, payload: bytes, height: int, width: int) -> Tensor | None:
         try:
@@ -161,9 +170,10 @@ def parse_separation(text: str, channel: SymbolChannel, budget: Budget) -> Separ
     """
     chain, _, scheme = text.partition("@")
     codec, _, fec = chain.partition("+")
-    if fec != _FEC:
-        raise VqlinkError(f"unknown channel code {fec!r} in {text!r} (known: {_FEC})")
-    return Separation(build_codec(codec), channel, budget, parse_mcs(scheme) if scheme else None)
+    if fec not in CODES:
+        raise VqlinkError(f"unknown channel code {fec!r} in {text!r} (known: {', '.join(CODES)})")
+    mcs = parse_mcs(scheme, fec) if scheme else None
+    return Separation(build_codec(codec), channel, budget, mcs, code=CODES[fec])
 
 
 def build_codec(name: str) -> SourceCodec:
