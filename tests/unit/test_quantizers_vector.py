@@ -167,7 +167,7 @@ def test_replacement_schedule_slows_and_stops() -> None:
             Replacement(**bad)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("sources", ["random", "usage"])
+@pytest.mark.parametrize("sources", ["random", "share"])
 @pytest.mark.parametrize(
     ("gradient", "learning"),
     [("straight_through", "loss"), ("straight_through", "ema"), ("noise", "gradient")],
@@ -200,11 +200,25 @@ def test_unused_codewords_move_beside_used_ones(gradient: str, learning: str, so
     assert vq.dead() <= 4  # copies so close share what their source had
 
 
-def test_the_threshold_counts_batches_or_vectors() -> None:
+def test_the_threshold_counts_batches_vectors_or_distortion() -> None:
     hits, batches = torch.tensor([90, 5, 1, 4]), torch.tensor([10, 5, 1, 4])
-    assert Replacement(threshold=0.45).unused(hits, batches, 10).tolist() == [0, 0, 1, 1]
-    rare = Replacement(threshold=0.19, count="vectors").unused(hits, batches, 10)
+    assert Replacement(threshold=0.45).unused(batches, hits, 10).tolist() == [0, 0, 1, 1]
+    rare = Replacement(threshold=0.19, count="vectors").unused(hits, hits, 10)
     assert rare.tolist() == [0, 0, 1, 1]  # a fair share is 25 of 100
+    errors = torch.tensor([1.0, 50.0, 0.0, 49.0])
+    low = Replacement(threshold=0.1, count="distortion").unused(errors, hits, 10)
+    assert low.tolist() == [1, 0, 1, 0]
+
+
+def test_distortion_is_that_of_each_codeword() -> None:
+    policy = Replacement(every=100, count="distortion")
+    vq = VectorQuantizer(8, 2, init="normal", replacement=policy)
+    z = torch.randn(60, 2, generator=noise())
+    out = vq(z)
+    vq.after_step(generator=noise())
+    error = (z - vq.decode(out.indices)).square().sum(dim=1)
+    want = torch.zeros(8).index_add_(0, out.indices, error)
+    torch.testing.assert_close(vq.distortion, want)
 
 
 def test_moments_of_replaced_rows_are_forgotten() -> None:

@@ -99,8 +99,8 @@ def _fit_quantizer(run: ToyRun, data: Tensor) -> Tensor:
     """The codebook starts as N(0, 1), mostly outside the data, as the paper's does.
 
     Adam's rate is set by the size of a cell, and lower where a codeword sees few points of a
-    batch; it falls to zero over the run (cosine). Over the first 85 % of the run, codewords below
-    0.7 of their fair share of the points move beside busy ones.
+    batch; it falls to zero over the run (cosine). Over the first 85 % of the run, codewords with
+    less than 0.2 of their fair share of the squared error move beside those with most of it.
     """
     gradient, learning, replaced = _PATHS[run.method]
     batches = max(1, data.shape[0] // _BATCH)
@@ -109,9 +109,9 @@ def _fit_quantizer(run: ToyRun, data: Tensor) -> Tensor:
         every=10,
         growth=1.1,
         until=int(0.85 * steps),
-        threshold=0.7,
-        count="vectors",
-        sources="usage",
+        threshold=0.2,
+        count="distortion",
+        sources="share",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)

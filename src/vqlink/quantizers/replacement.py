@@ -24,9 +24,11 @@ class Replacement:
         growth: each interval is so many times the one before; 1 keeps the period.
         threshold: a codeword that was used less than this is replaced: with ``count="batches"`` in
             less than this part of the batches since the last time (as the authors count), with
-            ``"vectors"`` by less than this part of its fair share of the vectors.
+            ``"vectors"`` by less than this part of its fair share of the vectors, with
+            ``"distortion"`` for less than that of the squared error, which a codebook that is
+            optimal at high rates spreads evenly (Gersho, 1979).
         sources: how the codewords to copy are drawn among those above the threshold: ``random``,
-            as the paper says, or in proportion to their ``usage``.
+            as the paper says, or in proportion to their ``share`` of what is counted.
         noise: deviation of the copies about their sources, relative to the deviation of the used
             codewords in each dimension.
     """
@@ -35,8 +37,8 @@ class Replacement:
     until: int = 10_000
     growth: float = 1.0
     threshold: float = 0.1
-    count: Literal["batches", "vectors"] = "batches"
-    sources: Literal["random", "usage"] = "random"
+    count: Literal["batches", "vectors", "distortion"] = "batches"
+    sources: Literal["random", "share"] = "random"
     noise: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -55,27 +57,25 @@ class Replacement:
             step += period
         return frozenset(due)
 
-    def unused(self, hits: Tensor, batches: Tensor, seen: int) -> Tensor:
+    def unused(self, counted: Tensor, hits: Tensor, seen: int) -> Tensor:
         """Which codewords fall below the threshold, (K,) bool.
 
         Args:
-            hits: (K,) vectors that chose each since the last replacement.
-            batches: (K,) batches in which any did, of ``seen``.
+            counted: (K,) batches, vectors or squared error of each since the last replacement.
+            hits: (K,) vectors that chose each.
+            seen: batches since then.
         """
-        if self.count == "batches":
-            rare = batches < self.threshold * max(1, seen)
-        else:
-            rare = hits < self.threshold * hits.sum() / hits.numel()
-        return rare | (hits == 0)
+        fair = max(1, seen) if self.count == "batches" else counted.sum() / counted.numel()
+        return (counted < self.threshold * fair) | (hits == 0)
 
-    def choose(self, unused: Tensor, hits: Tensor, *, generator: torch.Generator) -> Tensor:
+    def choose(self, unused: Tensor, counted: Tensor, *, generator: torch.Generator) -> Tensor:
         """A source for every unused codeword: (U,) int64 indices of used ones.
 
         Random sources are distinct as far as there are enough of them.
         """
         count, used = int(unused.sum()), torch.nonzero(~unused).flatten()
-        if self.sources == "usage":
-            share = hits[used].double().cpu()
+        if self.sources == "share":
+            share = counted[used].double().cpu()
             drawn = torch.multinomial(share, count, replacement=True, generator=generator)
         else:
             rounds = -(-count // used.numel())

@@ -103,6 +103,7 @@ class VectorQuantizer(nn.Module):
     codebook: Tensor
     hits: Tensor
     batches: Tensor
+    distortion: Tensor
     seen: Tensor
     steps: Tensor
     ema_count: Tensor
@@ -145,12 +146,14 @@ class VectorQuantizer(nn.Module):
             self.codebook = nn.Parameter(start)
         self.register_buffer("hits", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("batches", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("distortion", torch.zeros(size))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         # What this rank has seen since the last after_step: of no use to a checkpoint, and not a
         # buffer, which DDP would overwrite by rank 0's.
         self._counts: Tensor | None = None
         self._sums: Tensor | None = None
+        self._errors: Tensor | None = None
 
     @property
     def bits_per_vector(self) -> float:
@@ -194,7 +197,7 @@ class VectorQuantizer(nn.Module):
                 values = codewords.detach()
             else:
                 values = self._through(flat, codewords, generator, flat_weights)
-                self._remember(flat.detach(), index, counts, valid)
+                self._remember(flat.detach(), codewords.detach(), index, counts, valid)
             if self.gradient in ("straight_through", "rotation"):
                 commitment, codebook = _vq_losses(flat, codewords, valid)
                 losses["commitment"] = commitment
@@ -247,15 +250,13 @@ class VectorQuantizer(nn.Module):
         Args:
             generator: for the replacement; in the same state on every rank.
         """
-        counts, sums = self._take()
-        _all_reduce(counts)
+        counts, errors, sums = self._take()
         self.steps += 1
         self.seen += 1
         self.hits += counts
         self.batches += counts > 0
+        self.distortion += errors
         if self.learning == "ema":
-            assert sums is not None
-            _all_reduce(sums)
             self.ema_count.lerp_(counts.float(), 1 - self.decay)
             self.ema_sum.lerp_(sums, 1 - self.decay)
             total = self.ema_count.sum()
@@ -322,29 +323,43 @@ class VectorQuantizer(nn.Module):
         ]
         return torch.cat(chunks)
 
-    def _remember(self, flat: Tensor, index: Tensor, counts: Tensor, valid: Tensor | None) -> None:
+    def _remember(
+        self, flat: Tensor, codewords: Tensor, index: Tensor, counts: Tensor, valid: Tensor | None
+    ) -> None:
         self._counts = counts if self._counts is None else self._counts + counts
-        if self.learning != "ema":
-            return
         if valid is not None:
-            flat, index = flat[valid], index[valid]
-        if self._sums is None:
-            self._sums = torch.zeros_like(self.codebook)
-        self._sums.index_add_(0, index, flat)
+            flat, codewords, index = flat[valid], codewords[valid], index[valid]
+        if self.learning == "ema":
+            if self._sums is None:
+                self._sums = torch.zeros_like(self.codebook)
+            self._sums.index_add_(0, index, flat)
+        if self.replacement is not None and self.replacement.count == "distortion":
+            if self._errors is None:
+                self._errors = torch.zeros_like(self.distortion)
+            self._errors.index_add_(0, index, (flat - codewords).square().sum(dim=1))
 
-    def _take(self) -> tuple[Tensor, Tensor | None]:
+    def _take(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What all ranks have seen since the last time: counts, squared errors, sums."""
         counts = torch.zeros_like(self.hits) if self._counts is None else self._counts
-        sums = self._sums
-        if sums is None and self.learning == "ema":
-            sums = torch.zeros_like(self.codebook)
-        self._counts = self._sums = None
-        return counts, sums
+        errors = torch.zeros_like(self.distortion) if self._errors is None else self._errors
+        sums = self.codebook.detach()[:0]
+        if self.learning == "ema":
+            sums = torch.zeros_like(self.codebook) if self._sums is None else self._sums
+        self._counts = self._sums = self._errors = None
+        for values in (counts, errors, sums):
+            _all_reduce(values)
+        return counts, errors, sums
 
     def _replace(self, policy: Replacement, generator: torch.Generator) -> Tensor:
-        unused = policy.unused(self.hits, self.batches, int(self.seen))
+        counted = {
+            "batches": self.batches,
+            "vectors": self.hits,
+            "distortion": self.distortion,
+        }[policy.count]
+        unused = policy.unused(counted, self.hits, int(self.seen))
         rows = torch.nonzero(unused).flatten()
         if 0 < rows.numel() < self.size:
-            sources = policy.choose(unused, self.hits, generator=generator)
+            sources = policy.choose(unused, counted, generator=generator)
             deviation = self.codebook[~unused].std(dim=0, correction=0).clamp_min(1e-12)
             noise = torch.randn(rows.numel(), self.dim, generator=generator).to(deviation.device)
             self._move(rows, self.codebook[sources] + policy.noise * deviation * noise)
@@ -354,7 +369,7 @@ class VectorQuantizer(nn.Module):
                 self.ema_sum[rows] = self.codebook[rows] * self.ema_count[rows, None]
         else:
             rows = rows[:0]  # all in use, or nothing seen: no one to copy, or no need to
-        for counter in (self.hits, self.batches, self.seen):
+        for counter in (self.hits, self.batches, self.distortion, self.seen):
             counter.zero_()
         return rows
 
