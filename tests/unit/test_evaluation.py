@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import small_recipe
+from vqlink.channels.fading import Rayleigh
+from vqlink.config.build import build_link, build_system
 from vqlink.config.channels import parse_channel
+from vqlink.config.weights import save_weights
 from vqlink.evaluation.rows import Row, append_rows, drop_unfinished_line, power_flags, read_rows
 from vqlink.evaluation.run import evaluate, measure, summarise
-from vqlink.evaluation.systems import System, open_systems
+from vqlink.evaluation.systems import System, open_channel, open_systems
 from vqlink.protocols import Point, Transmission, VqlinkError
 from vqlink.rng import Generators, normal
 from vqlink.sources.datasets import open_images
+from vqlink.systems.jscc import JSCC
 
 
 class Noisy:
@@ -157,3 +162,19 @@ def test_the_channel_replaces_the_one_of_training(weights: Path) -> None:
     g = torch.Generator().manual_seed(0)
     sent = system.transceiver.transmit(x, Point(snr_db=10.0), generator=g)
     assert float(sent.stats["gain_power"][0]) != 1.0
+
+
+def test_another_channel_changes_nothing_else_of_a_code(tmp_path: Path) -> None:
+    """All options of its link stay: a rebuilt link once forgot the drive level."""
+    made = small_recipe(
+        "jscc-q64-awgn-1-24", "link.drive_level=0.3", "link.equalizer=mmse", "link.precode=true"
+    )
+    save_weights(tmp_path / "w", build_system(made).state_dict(), made)
+    channel, _ = open_channel("rayleigh")
+    (system,) = open_systems([str(tmp_path / "w")], channel, None)
+    assert isinstance(system.transceiver, JSCC)
+    link = system.transceiver.link
+    want = build_link(made.link)
+    assert isinstance(link.channel, Rayleigh)
+    for name in ("power", "equalizer", "precode", "mixing", "drive_level"):
+        assert getattr(link, name) == getattr(want, name), name

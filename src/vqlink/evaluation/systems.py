@@ -13,7 +13,6 @@ from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.channels import ChannelConfig, build_channel, channel_name, parse_channel
 from vqlink.config.load import recipe_hash
 from vqlink.config.schema import Recipe
-from vqlink.links.values import ValuesLink
 from vqlink.protocols import Transceiver, VqlinkError
 from vqlink.systems.jscc import JSCC
 from vqlink.systems.separation import parse_separation
@@ -114,14 +113,7 @@ def _budget(codes: Sequence[JSCC], rho: Fraction | None) -> Budget:
 
 def _open_learned(name: str, channel: SymbolChannel) -> System:
     system, recipe, sha256 = _load(name)
-    link = system.link
-    system.link = ValuesLink(
-        channel,
-        power=link.power,
-        equalizer=link.equalizer,
-        precode=link.precode,
-        mixing=link.mixing,
-    )
+    system.link.channel = channel
     return System(name, system, recipe=recipe_hash(recipe), weights=sha256)
 
 

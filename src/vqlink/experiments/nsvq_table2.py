@@ -34,9 +34,9 @@ _NOTES = (
     "10; swiss roll at noise 0.1, columns 0 and 2",
     "the data are the same for all seeds; the seed is that of the start, batches and noise",
     "10 epochs of 100 batches for every method; the paper gives neither",
-    "a codeword is replaced below 0.2 of its fair share of the squared error (the paper: below 10 % "
-    "of an unstated count), its source drawn by that share (the paper: at random); with a threshold "
-    "on use alone, Gaussian tails keep being emptied and NSVQ was ahead in 9 of 16 cells only",
+    "a codeword is replaced below 0.2 of its fair share of the squared error (the paper: below "
+    "10 % of an unstated count), its source drawn by that share (the paper: at random); with a "
+    "threshold on use alone Gaussian tails keep being emptied, and NSVQ was ahead in 9 of 16 cells",
 )
 
 
