@@ -1,4 +1,4 @@
-"""A training step of the soft-to-hard quantizer, factorised and in chunks, against eq. 12 as printed.
+"""A training step of the soft-to-hard quantizer against eq. 12 as printed.
 
     python benchmarks/soft_to_hard.py [--threads 2] [--out benchmarks/soft_to_hard.json]
 
@@ -39,15 +39,13 @@ def measure(way: str, order: int, threads: int) -> dict[str, float]:
 
     def step() -> None:
         z.grad = None
-        if way == "plain":
-            values = plain_soft_points(z, points, HARDNESS)
-        else:
-            values = quantizer(z).values
+        soft = way == "plain"
+        values = plain_soft_points(z, points, HARDNESS) if soft else quantizer(z).values
         values.square().sum().backward()
 
     def resident() -> int:
-        line = next(s for s in Path("/proc/self/status").open() if s.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(s.split()[1]) for s in lines if s.startswith("VmRSS"))
 
     before = resident()
     peak, stop = [before], threading.Event()

@@ -45,6 +45,8 @@ def lively(system: JSCC) -> JSCC:
 SYSTEMS = {
     "identity": {"kind": "identity"},
     "qam": {"kind": "qam", "order": 64},
+    "psk": {"kind": "psk", "order": 8},
+    "learned": {"kind": "learned", "order": 16},
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from vqlink.quantizers.constellation import ConstellationQuantizer, psk_points, qam_points
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.quantizers.replacement import Replacement
 from vqlink.quantizers.vector import ProductQuantizer, VectorQuantizer
@@ -47,6 +48,8 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
 }
 BUILDERS["product"] = lambda: ProductQuantizer([vector("straight_through", "loss") for _ in "ab"])
 BUILDERS["qam"] = lambda: QAMQuantizer(64)
+BUILDERS["psk"] = lambda: ConstellationQuantizer(psk_points(8))
+BUILDERS["learned"] = lambda: ConstellationQuantizer(qam_points(16), learned=True)
 
 
 @pytest.fixture(params=BUILDERS)
@@ -55,7 +58,8 @@ def quantizer(request: pytest.FixtureRequest) -> nn.Module:
 
 
 def latents(quantizer: nn.Module, *shape: int) -> torch.Tensor:
-    dim = {ProductQuantizer: 12, QAMQuantizer: 2}.get(type(quantizer), 6)
+    dims = {ProductQuantizer: 12, QAMQuantizer: 2, ConstellationQuantizer: 2}
+    dim = dims.get(type(quantizer), 6)
     return torch.randn(*shape, dim, generator=stream(1, "z"))
 
 
@@ -129,7 +133,9 @@ def test_state_comes_back_whole(quantizer: nn.Module) -> None:
                 for parameter in module.parameters():
                     if parameter.grad is not None:
                         parameter -= 0.1 * parameter.grad
-            if hasattr(module, "after_step"):
+            if isinstance(module, ConstellationQuantizer):
+                module.after_step()
+            elif hasattr(module, "after_step"):
                 module.after_step(generator=stream(0, "upkeep", step))
 
     def fresh() -> nn.Module:

@@ -13,6 +13,8 @@ from vqlink.config.schema import (
     CompactEncoderConfig,
     CompactNet,
     IdentityConfig,
+    LearnedConstellationConfig,
+    PSKConfig,
     QAMConfig,
     QuantizerConfig,
     Recipe,
@@ -22,6 +24,7 @@ from vqlink.decoders.image.compact import CompactDecoder
 from vqlink.encoders.image.compact import CompactEncoder
 from vqlink.links.values import ValuesLink
 from vqlink.protocols import VqlinkError
+from vqlink.quantizers.constellation import ConstellationQuantizer, psk_points, qam_points
 from vqlink.quantizers.identity import Identity
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.systems.jscc import JSCC
@@ -58,6 +61,17 @@ def build_quantizer(config: QuantizerConfig, *, regularise: bool = False) -> nn.
             return Identity()
         case QAMConfig():
             return QAMQuantizer(config.order, hardness=config.hardness[0], regularise=regularise)
+        case PSKConfig():
+            return ConstellationQuantizer(
+                psk_points(config.order), hardness=config.hardness[0], regularise=regularise
+            )
+        case LearnedConstellationConfig():
+            return ConstellationQuantizer(
+                qam_points(config.order),
+                learned=True,
+                hardness=config.hardness[0],
+                regularise=regularise,
+            )
         case _:
             assert_never(config)
 

@@ -69,7 +69,34 @@ class QAMConfig(Part):
     hardness: tuple[float, float] = (5.0, 100.0)
 
 
-QuantizerConfig = Annotated[IdentityConfig | QAMConfig, Field(discriminator="kind")]
+class PSKConfig(Part):
+    """Soft-to-hard onto a PSK, as modulators of constant envelope send it.
+
+    Attributes:
+        order: number of points.
+        hardness: as for QAM.
+    """
+
+    kind: Literal["psk"] = "psk"
+    order: Literal[2, 4, 8, 16]
+    hardness: tuple[float, float] = (5.0, 100.0)
+
+
+class LearnedConstellationConfig(Part):
+    """Soft-to-hard onto points that are learned, from square QAM on (001, eq. 16-19).
+
+    Attributes:
+        order: number of points.
+        hardness: as for QAM.
+    """
+
+    kind: Literal["learned"] = "learned"
+    order: Literal[4, 16, 64, 256, 1024, 4096]
+    hardness: tuple[float, float] = (5.0, 100.0)
+
+
+SoftToHardConfig = QAMConfig | PSKConfig | LearnedConstellationConfig
+QuantizerConfig = Annotated[IdentityConfig | SoftToHardConfig, Field(discriminator="kind")]
 
 
 class ValuesLinkConfig(Part):
@@ -143,7 +170,7 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _losses_exist(self) -> Recipe:
-        if "kl" in self.losses and not isinstance(self.quantizer, QAMConfig):
+        if "kl" in self.losses and not isinstance(self.quantizer, SoftToHardConfig):
             raise ValueError("losses.kl needs a quantizer with a constellation")
         return self
 

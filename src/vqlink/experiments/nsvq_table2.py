@@ -52,7 +52,11 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
         for seed, b, s, m in itertools.product(range(seeds), bits, SHAPES, METHODS)
     ]
     path = folder / "nsvq-table2.jsonl"
-    rows = run_cells(cells, run_cell, path, jobs=jobs)
+    return summarise(run_cells(cells, run_cell, path, jobs=jobs), path, bits)
+
+
+def summarise(rows: list[Row], path: Path, bits: tuple[int, ...] = BITS) -> Reproduction:
+    """The table, claims and plot of the rows that there are."""
     return Reproduction(
         name="nsvq-table2",
         title="002, Table 2: mean squared error of two-dimensional codebooks",
@@ -71,7 +75,7 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
         table=tuple(_table(rows, bits)),
         claims=tuple(_claims(rows, bits)),
         rows=path,
-        plots=_plots(rows, folder),
+        plots=_plots(rows, path.parent),
         notes=_NOTES,
     )
 

@@ -105,10 +105,13 @@ class ConstellationQuantizer(nn.Module):
             index = nearest(flat.detach(), self.points.detach())
             hardness = float(self.hardness)
             soft_usage = self.training and (self.regularise or self.learned)
-            values, usage = _SoftToHard.apply(flat, self.points, index, hardness, soft_usage)  # type: ignore[no-untyped-call]
-            losses = {}
+            if self.training:
+                values, usage = _SoftToHard.apply(flat, self.points, index, hardness, soft_usage)  # type: ignore[no-untyped-call]
+            else:
+                values = self.points.detach()[index]
             if not soft_usage:
                 usage = torch.bincount(index, minlength=self.order) / max(1, index.numel())
+            losses = {}
             if self.regularise:
                 losses["kl"] = (usage * (usage.clamp_min(1e-12) * self.order).log()).sum()
             if self.learned and self.training:

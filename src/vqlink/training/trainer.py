@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from vqlink.config.build import build_system
-from vqlink.config.schema import QAMConfig, Recipe, TrainingConfig
+from vqlink.config.schema import Recipe, SoftToHardConfig, TrainingConfig
 from vqlink.config.weights import load_overlap, read_tensors, save_weights
 from vqlink.protocols import VqlinkError
+from vqlink.quantizers.constellation import ConstellationQuantizer
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.rng import stream, uniform
 from vqlink.sources.crops import RandomCrops
@@ -114,10 +115,11 @@ class Trainer:
         rate = learning_rate(self.step, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if isinstance(self.recipe.quantizer, QAMConfig):
+        quantizer = self.system.quantizer
+        if isinstance(self.recipe.quantizer, SoftToHardConfig):
             start, end = self.recipe.quantizer.hardness
-            assert isinstance(self.system.quantizer, QAMQuantizer)
-            self.system.quantizer.set_hardness(start + (end - start) * self.step / config.steps)
+            assert isinstance(quantizer, QAMQuantizer | ConstellationQuantizer)
+            quantizer.set_hardness(start + (end - start) * self.step / config.steps)
         noise = stream(config.seed, "train", self.step, rank)
         low, high = config.snr_db
         snr = low + (high - low) * uniform((config.messages,), generator=noise)
@@ -138,6 +140,8 @@ class Trainer:
                 "start again with a lower training.learning_rate"
             )
         self.optimizer.step()
+        if isinstance(quantizer, ConstellationQuantizer):
+            quantizer.after_step()
         self.step += 1
         self.ema.update(self.system, self.step)
         logged = {
