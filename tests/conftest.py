@@ -13,21 +13,29 @@ from vqlink.config.schema import Recipe
 from vqlink.config.weights import save_weights
 from vqlink.sources.images import write_image
 
-SMALL_NETS = (
-    "encoder.width=[8, 8]",
-    "encoder.depth=[1, 1]",
-    "decoder.width=[8, 8]",
-    "decoder.depth=[1, 1]",
+_SMALL = {
+    "compact": (
+        "encoder.width=[8, 8]",
+        "encoder.depth=[1, 1]",
+        "decoder.width=[8, 8]",
+        "decoder.depth=[1, 1]",
+    ),
+    "deepjscc": ("encoder.width=8", "decoder.width=8"),
+}
+_SMALL_RUNS = (
     "training.compile=false",
     "training.precision=float32",
     "training.init_from=null",
     "source.validation=null",
 )
 
+SMALL_NETS = (*_SMALL["compact"], *_SMALL_RUNS)
+
 
 def small_recipe(name: str, *overrides: str) -> Recipe:
     """A shipped recipe with nets that a test can afford."""
-    return load_recipe(name, [*SMALL_NETS, *overrides])
+    nets = _SMALL[load_recipe(name).encoder.kind]
+    return load_recipe(name, [*nets, *_SMALL_RUNS, *overrides])
 
 
 def smooth_picture(height: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 import torch
 
 from vqlink.config.build import build_system
-from vqlink.config.schema import Recipe
+from vqlink.config.schema import DeepJSCCEncoderConfig, DeepJSCCNet, Recipe
 from vqlink.layers.dct import BlockDCT
 from vqlink.protocols import Point, Transceiver
 from vqlink.rng import stream
@@ -106,6 +108,31 @@ def test_a_message_is_the_same_alone_and_in_a_batch(system: JSCC) -> None:
     )
     alone = system.transmit(x[1:2], Point(snr_db=10.0), generator=[stream(0, "n", 1)])
     torch.testing.assert_close(together.received[1:2], alone.received, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("quantizer", [{"kind": "identity"}, {"kind": "learned", "order": 16}])
+def test_the_paper_s_net_keeps_the_contract(
+    quantizer: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = {"kind": "deepjscc", "width": 8}
+    small = recipe(quantizer).model_copy(
+        update={
+            "encoder": DeepJSCCEncoderConfig.model_validate({**net, "channels": 8}),
+            "decoder": DeepJSCCNet.model_validate(net),
+        }
+    )
+    assert small.rho == Fraction(1, 12)
+    system = lively(build_system(small))
+    assert system.uses(17, 33) == 5 * 9 * 4
+    x = picture(1, 3, 150, 90)
+    whole = system.transmit(x, Point(snr_db=12.0), generator=stream(0, "t"))
+    assert whole.received.shape == x.shape
+    monkeypatch.setattr(jscc, "_TILE", 64)
+    parts = system.transmit(x, Point(snr_db=12.0), generator=stream(0, "t"))
+    assert ((whole.received - parts.received).abs() > 1e-3).float().mean() < 0.002
+    out = system.train()(x[None, :, :, :32, :32], Point(snr_db=3.0), generator=stream(0, "t"))
+    out.received.square().mean().backward()
+    assert [n for n, p in system.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 def test_tiles_equal_the_whole(system: JSCC, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,10 @@ def ls_command(as_json: _Json = False) -> None:
     loaded = [load_recipe(name) for name in recipe_names()]
     if as_json:
         print_json(
-            [{"name": r.name, "paper": r.paper, "figure": r.figure, "rho": r.rho} for r in loaded]
+            [
+                {"name": r.name, "paper": r.paper, "figure": r.figure, "rho": float(r.rho)}
+                for r in loaded
+            ]
         )
         return
     width = max(len(recipe.name) for recipe in loaded)

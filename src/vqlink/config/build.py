@@ -12,6 +12,8 @@ from vqlink.config.channels import build_channel
 from vqlink.config.schema import (
     CompactEncoderConfig,
     CompactNet,
+    DeepJSCCEncoderConfig,
+    DeepJSCCNet,
     IdentityConfig,
     LearnedConstellationConfig,
     PSKConfig,
@@ -21,7 +23,9 @@ from vqlink.config.schema import (
     ValuesLinkConfig,
 )
 from vqlink.decoders.image.compact import CompactDecoder
+from vqlink.decoders.image.deepjscc import DeepJSCCDecoder
 from vqlink.encoders.image.compact import CompactEncoder
+from vqlink.encoders.image.deepjscc import DeepJSCCEncoder
 from vqlink.links.values import ValuesLink
 from vqlink.protocols import VqlinkError
 from vqlink.quantizers.constellation import ConstellationQuantizer, psk_points, qam_points
@@ -43,16 +47,28 @@ def build_system(recipe: Recipe) -> JSCC:
         )
 
 
-def build_encoder(config: CompactEncoderConfig) -> nn.Module:
-    return CompactEncoder(
-        config.channels, width=config.width, depth=config.depth, features=config.features
-    )
+def build_encoder(config: CompactEncoderConfig | DeepJSCCEncoderConfig) -> nn.Module:
+    match config:
+        case CompactEncoderConfig():
+            return CompactEncoder(
+                config.channels, width=config.width, depth=config.depth, features=config.features
+            )
+        case DeepJSCCEncoderConfig():
+            return DeepJSCCEncoder(config.channels, width=config.width)
+        case _:
+            assert_never(config)
 
 
-def build_decoder(config: CompactNet, channels: int) -> nn.Module:
-    return CompactDecoder(
-        channels, width=config.width, depth=config.depth, features=config.features
-    )
+def build_decoder(config: CompactNet | DeepJSCCNet, channels: int) -> nn.Module:
+    match config:
+        case CompactNet():
+            return CompactDecoder(
+                channels, width=config.width, depth=config.depth, features=config.features
+            )
+        case DeepJSCCNet():
+            return DeepJSCCDecoder(channels, width=config.width)
+        case _:
+            assert_never(config)
 
 
 def build_quantizer(config: QuantizerConfig, *, regularise: bool = False) -> nn.Module:

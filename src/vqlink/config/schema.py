@@ -6,6 +6,7 @@ Every part is a tagged union on ``kind``; :mod:`vqlink.config.build` turns it in
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -48,6 +49,31 @@ class CompactEncoderConfig(CompactNet):
     """``channels`` real values for each 8x8 block: rho = channels / 384."""
 
     channels: int = Field(ge=2, multiple_of=2)
+
+    @property
+    def stride(self) -> int:
+        return 8
+
+
+class DeepJSCCNet(Part):
+    """The net of 001, Fig. 3; ``width`` is its C."""
+
+    kind: Literal["deepjscc"] = "deepjscc"
+    width: int = Field(256, ge=2, multiple_of=2)
+
+
+class DeepJSCCEncoderConfig(DeepJSCCNet):
+    """``channels`` real values for each 4x4 block: rho = channels / 96."""
+
+    channels: int = Field(ge=2, multiple_of=2)
+
+    @property
+    def stride(self) -> int:
+        return 4
+
+
+EncoderConfig = Annotated[CompactEncoderConfig | DeepJSCCEncoderConfig, Field(discriminator="kind")]
+DecoderConfig = Annotated[CompactNet | DeepJSCCNet, Field(discriminator="kind")]
 
 
 class IdentityConfig(Part):
@@ -159,22 +185,24 @@ class Recipe(Part):
     paper: str
     figure: str
     source: ImageSource
-    encoder: CompactEncoderConfig
+    encoder: EncoderConfig
     quantizer: QuantizerConfig
     link: ValuesLinkConfig
-    decoder: CompactNet
+    decoder: DecoderConfig
     losses: dict[Literal["mse", "kl"], float]
     training: TrainingConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     deviations: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _losses_exist(self) -> Recipe:
+    def _parts_fit(self) -> Recipe:
         if "kl" in self.losses and not isinstance(self.quantizer, SoftToHardConfig):
             raise ValueError("losses.kl needs a quantizer with a constellation")
+        if self.encoder.kind != self.decoder.kind:
+            raise ValueError("encoder and decoder are of different kinds")
         return self
 
     @property
-    def rho(self) -> float:
+    def rho(self) -> Fraction:
         """Complex channel uses per source value, on images of whole blocks."""
-        return self.encoder.channels / 2 / (8 * 8 * 3)
+        return Fraction(self.encoder.channels, 2 * self.encoder.stride**2 * 3)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 
 from vqlink.config.channels import channel_name
@@ -38,7 +37,7 @@ def add(folder: Path) -> Entry:
         paper=recipe.paper,
         source="images",
         channel=channel_name(recipe.link.channel),
-        rho=Fraction(recipe.encoder.channels, 384),
+        rho=recipe.rho,
         bits=float(bits) if bits != float("inf") else None,  # type: ignore[arg-type]
         params=sum(parameter.numel() for parameter in system.parameters()),
         sha256=sha256,
