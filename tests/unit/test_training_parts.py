@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from tests.conftest import small_recipe
+from vqlink.config.build import build_system
+from vqlink.config.load import load_recipe
 from vqlink.config.schema import Recipe, TrainingConfig
-from vqlink.protocols import LinkOutput, QuantizerOutput, VqlinkError
+from vqlink.metrics.image import ms_ssim
+from vqlink.protocols import LinkOutput, Point, QuantizerOutput, VqlinkError
+from vqlink.rng import stream
 from vqlink.systems.jscc import JSCCOutput
 from vqlink.training import checkpoint
 from vqlink.training.checkpoint import load_state, read_header, save_state
@@ -237,3 +241,32 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 def test_recipes_survive_the_state_files_header() -> None:
     recipe = small_recipe("jscc-q64-awgn-1-12")
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_ms_ssim_is_a_loss_of_its_own() -> None:
+    made = small_recipe("jscc-awgn-1-24", "losses={mse: 0, ms_ssim: 1}", "source.crop=176")
+    system = build_system(made)
+    sent = torch.rand(1, 2, 3, 176, 176, generator=stream(0, "x"))
+    output = system(sent, Point(snr_db=torch.tensor([10.0])), generator=stream(0, "n"))
+    loss, parts = loss_of(output, sent, torch.tensor([10.0]), made)
+    want = 1 - ms_ssim(output.received[0].detach().clamp(0, 1), sent[0]).mean()
+    assert parts["ms_ssim"].item() == pytest.approx(want.item(), abs=3e-3)  # 8-bit rounding
+    torch.testing.assert_close(loss, parts["ms_ssim"])
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(torch.isfinite(p.grad).all() for p in system.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("losses.ms_ssim=1", "source.crop of 176"),
+        ("losses.kl=1", "constellation"),
+        ("training.snr_db=[20, 0]", "lowest SNR"),
+        ("training.learning_rate=.inf", "learning_rate"),
+        ("training.snr_slope=.nan", "snr_slope"),
+        ("decoder={kind: deepjscc}", "different kinds"),
+    ],
+)
+def test_settings_that_cannot_train_are_refused(change: str, message: str) -> None:
+    with pytest.raises(VqlinkError, match=message):
+        load_recipe("jscc-awgn-1-24", [change])

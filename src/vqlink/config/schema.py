@@ -9,9 +9,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from vqlink.config.channels import AWGNConfig, ChannelConfig
+
+_MS_SSIM_CROP = 176  # five scales of an 11x11 window
 
 
 class Part(BaseModel):
@@ -155,12 +157,12 @@ class TrainingConfig(Part):
     steps: int = Field(ge=1)
     messages: int = Field(4, ge=1)
     windows: int = Field(4, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False)
     warmup: int = Field(200, ge=0)
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, gt=0)
-    snr_db: tuple[float, float] = (0.0, 20.0)
-    snr_slope: float = 0.4
+    snr_db: tuple[FiniteFloat, FiniteFloat] = (0.0, 20.0)
+    snr_slope: float = Field(0.4, allow_inf_nan=False)
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False
@@ -189,7 +191,7 @@ class Recipe(Part):
     quantizer: QuantizerConfig
     link: ValuesLinkConfig
     decoder: DecoderConfig
-    losses: dict[Literal["mse", "kl"], float]
+    losses: dict[Literal["mse", "ms_ssim", "kl"], float] = Field(min_length=1)
     training: TrainingConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     deviations: tuple[str, ...] = ()
@@ -198,6 +200,10 @@ class Recipe(Part):
     def _parts_fit(self) -> Recipe:
         if "kl" in self.losses and not isinstance(self.quantizer, SoftToHardConfig):
             raise ValueError("losses.kl needs a quantizer with a constellation")
+        if "ms_ssim" in self.losses and self.source.crop < _MS_SSIM_CROP:
+            raise ValueError(f"losses.ms_ssim needs source.crop of {_MS_SSIM_CROP} or more")
+        if self.training.snr_db[0] > self.training.snr_db[1]:
+            raise ValueError("training.snr_db goes from the lowest SNR to the highest")
         if self.encoder.kind != self.decoder.kind:
             raise ValueError("encoder and decoder are of different kinds")
         return self

@@ -216,7 +216,8 @@ class JSCC(nn.Module):
 
 def _shared(statistics: Tensor, windows: int) -> Tensor:
     """Means of each window (N * T, S) -> means of its message, for each window (N * T, S)."""
-    return statistics.unflatten(0, (-1, windows)).mean(dim=1).repeat_interleave(windows, dim=0)
+    means = torch.unflatten(statistics, 0, (-1, windows)).mean(dim=1)
+    return means.repeat_interleave(windows, dim=0)
 
 
 def _pairs(z: Tensor) -> Tensor:

@@ -21,16 +21,36 @@ def loss_of(
         snr_db: (N,) the messages' SNR.
 
     Returns:
-        The scalar to minimise, and the scalars it is made of. ``mse`` is the one that is trained,
-        each message weighted by its SNR (``snr_slope``); ``plain_mse`` the mean without weights.
+        The scalar to minimise, and the scalars it is made of. ``mse`` and ``ms_ssim`` (which is
+        1 - MS-SSIM) are the ones that are trained, each message weighted by its SNR
+        (``snr_slope``); ``plain_mse`` the mean without weights.
     """
     errors = (output.received - sent).square().flatten(1).mean(dim=1)
     # Balanced round the middle of the range, so that the slope doesn't change the loss's size.
     middle = sum(recipe.training.snr_db) / 2
     weights = from_db(recipe.training.snr_slope * (snr_db - middle))
     parts = {"mse": (errors * weights).mean(), **output.quantized.losses}
+    if "ms_ssim" in recipe.losses:
+        parts["ms_ssim"] = (_dissimilarity(output.received, sent) * weights).mean()
     total = torch.stack([weight * parts[name] for name, weight in recipe.losses.items()]).sum()
     return total, {**parts, "plain_mse": errors.mean().detach()}
+
+
+def _dissimilarity(received: Tensor, sent: Tensor) -> Tensor:
+    """1 - MS-SSIM of each message, (N, T, 3, H, W) -> (N,); the mean over its windows.
+
+    Terms of a scale that are negative count as 0, where their fractional power is not defined.
+    """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    similarity: Tensor = multiscale_structural_similarity_index_measure(
+        received.flatten(0, 1).clamp(0, 1),
+        sent.flatten(0, 1),
+        data_range=1.0,
+        reduction="none",
+        normalize="relu",
+    )
+    return 1 - similarity.reshape(sent.shape[:2]).mean(dim=1)
 
 
 class Objective(nn.Module):
