@@ -11,8 +11,9 @@ BIN := .venv/bin
 demo: .venv/installed  ## install, send a photograph at 10 dB and rho 1/12, write out/demo/report.html
 	$(BIN)/vqlink send sample:astronaut --snr 10 --rho 1/12 --out out/demo
 
+# One thread: small tensors gain nothing from two, and two wait for each other on a busy machine.
 test: .venv/installed lint  ## the tests that every change must pass
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -143,6 +143,11 @@ def _work(
     step = trainer.run(validation, progress=progress)
     if torch.distributed.is_initialized():
         # A rank that exits while its gloo threads still run aborts; rank 0 may be validating yet.
-        fabric.barrier()
+        # Gloo's usual barrier is work of such a thread, which holds the last reductions' tensors
+        # and deadlocks when the group is destroyed before it has let go of them.
+        if torch.distributed.get_backend() == "gloo":
+            torch.distributed.monitored_barrier()
+        else:
+            fabric.barrier()
         torch.distributed.destroy_process_group()
     return step
