@@ -21,6 +21,12 @@ _SMALL = {
         "decoder.depth=[1, 1]",
     ),
     "deepjscc": ("encoder.width=8", "decoder.width=8"),
+    "multiscale": (
+        "encoder.width=[6, 8, 8, 10]",
+        "decoder.width=[6, 8, 8, 10]",
+        "encoder.stem=4",
+        "decoder.stem=4",
+    ),
 }
 _SMALL_RUNS = (
     "training.compile=false",

@@ -27,7 +27,7 @@ def recipe(quantizer: dict[str, object], channels: int = 6) -> Recipe:
             "source": {"train": "nowhere"},
             "encoder": {**net, "channels": channels},
             "quantizer": quantizer,
-            "link": {},
+            "link": {"kind": "values"},
             "decoder": net,
             "losses": {"mse": 1.0},
             "training": {"steps": 1},

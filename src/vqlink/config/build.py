@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import assert_never
 
 import torch
@@ -10,12 +12,17 @@ from torch import nn
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.channels import build_channel
 from vqlink.config.schema import (
+    MODEMS,
+    CodebooksConfig,
     CompactEncoderConfig,
     CompactNet,
     DeepJSCCEncoderConfig,
     DeepJSCCNet,
     IdentityConfig,
+    IndexLinkConfig,
     LearnedConstellationConfig,
+    MultiscaleEncoderConfig,
+    MultiscaleNet,
     PSKConfig,
     QAMConfig,
     QuantizerConfig,
@@ -24,20 +31,32 @@ from vqlink.config.schema import (
 )
 from vqlink.decoders.image.compact import CompactDecoder
 from vqlink.decoders.image.deepjscc import DeepJSCCDecoder
+from vqlink.decoders.image.multiscale import MultiscaleDecoder
 from vqlink.encoders.image.compact import CompactEncoder
 from vqlink.encoders.image.deepjscc import DeepJSCCEncoder
+from vqlink.encoders.image.multiscale import MultiscaleEncoder
+from vqlink.links.indices import IndexLink
 from vqlink.links.values import ValuesLink
 from vqlink.protocols import VqlinkError
 from vqlink.quantizers.constellation import ConstellationQuantizer, psk_points, qam_points
 from vqlink.quantizers.identity import Identity
 from vqlink.quantizers.qam import QAMQuantizer
+from vqlink.quantizers.replacement import Replacement
+from vqlink.quantizers.vector import VectorQuantizer
+from vqlink.systems.index_code import IndexCode
 from vqlink.systems.jscc import JSCC
 
+LearnedSystem = JSCC | IndexCode
 
-def build_system(recipe: Recipe) -> JSCC:
+
+def build_system(recipe: Recipe) -> LearnedSystem:
     """The recipe's transceiver, initialised from its seed; global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
+        if isinstance(recipe.encoder, MultiscaleEncoderConfig):
+            return _build_index_code(recipe, recipe.encoder)
+        assert isinstance(recipe.link, ValuesLinkConfig)
+        assert not isinstance(recipe.decoder, MultiscaleNet)
         return JSCC(
             build_encoder(recipe.encoder),
             build_quantizer(recipe.quantizer, regularise="kl" in recipe.losses),
@@ -45,6 +64,34 @@ def build_system(recipe: Recipe) -> JSCC:
             build_decoder(recipe.decoder, recipe.encoder.channels),
             name=recipe.name,
         )
+
+
+def _build_index_code(recipe: Recipe, encoder: MultiscaleEncoderConfig) -> IndexCode:
+    assert isinstance(recipe.link, IndexLinkConfig)
+    widths = encoder.width[encoder.first - 1 :]
+    if isinstance(recipe.quantizer, CodebooksConfig):
+        quantizers = build_codebooks(recipe.quantizer, widths)
+        bits = [size.bit_length() - 1 for size in recipe.quantizer.sizes]
+    else:
+        quantizers, bits = [Identity() for _ in widths], []
+    return IndexCode(
+        MultiscaleEncoder(encoder.width, stem=encoder.stem, first=encoder.first),
+        quantizers,
+        build_index_link(recipe.link, bits),
+        MultiscaleDecoder(encoder.width, stem=encoder.stem, first=encoder.first),
+        name=recipe.name,
+    )
+
+
+def build_codebooks(config: CodebooksConfig, widths: Sequence[int]) -> list[nn.Module]:
+    replacement = config.replacement
+    policy = None if replacement is None else Replacement(**replacement.model_dump())
+    return [
+        VectorQuantizer(
+            size, width, gradient=config.gradient, learning=config.learning, replacement=policy
+        )
+        for size, width in zip(config.sizes, widths, strict=True)
+    ]
 
 
 def build_encoder(config: CompactEncoderConfig | DeepJSCCEncoderConfig) -> nn.Module:
@@ -88,19 +135,37 @@ def build_quantizer(config: QuantizerConfig, *, regularise: bool = False) -> nn.
                 hardness=config.hardness[0],
                 regularise=regularise,
             )
+        case CodebooksConfig():
+            raise VqlinkError("codebooks come one a scale, with the multiscale encoder")
         case _:
             assert_never(config)
 
 
 def build_link(config: ValuesLinkConfig) -> ValuesLink:
-    channel = build_channel(config.channel)
-    if not isinstance(channel, SymbolChannel):
-        raise VqlinkError(f"a value link sends complex symbols: {config.channel.kind} carries bits")
     return ValuesLink(
-        channel,
+        _symbol_channel(config),
         power=config.power,
         equalizer=config.equalizer,
         precode=config.precode,
         mixing=config.mixing,
         drive_level=config.drive_level,
     )
+
+
+def build_index_link(config: IndexLinkConfig, bits: Sequence[int]) -> IndexLink:
+    return IndexLink(
+        _symbol_channel(config),
+        bits,
+        code=config.code,
+        rate=float(Fraction(config.rate)),
+        bits_per_symbol=MODEMS[config.modem],
+        interleave=config.interleave,
+        lost=config.lost,
+    )
+
+
+def _symbol_channel(config: ValuesLinkConfig | IndexLinkConfig) -> SymbolChannel:
+    channel = build_channel(config.channel)
+    if not isinstance(channel, SymbolChannel):
+        raise VqlinkError(f"this link sends complex symbols: {config.channel.kind} carries bits")
+    return channel

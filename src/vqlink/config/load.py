@@ -26,6 +26,9 @@ RECIPES = Path(str(resources.files("vqlink.recipes")))
 
 Tree = dict[str, Any]
 
+_LATER: dict[str, Any] = {"betas": [0.9, 0.999], "flip": 0.0, "adversary": None}
+"""Keys of ``training`` that the first weights' recipes didn't have, and what they stood for."""
+
 
 def recipe_names() -> list[str]:
     """Names of the shipped recipes, sorted."""
@@ -57,9 +60,13 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 def recipe_hash(recipe: Recipe) -> str:
     """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON.
 
-    Every field counts, defaults too: equal hashes mean equal experiments.
+    Every field counts, defaults too: equal hashes mean equal experiments. Fields that came after
+    the first weights count where they are set, so that older hashes hold.
     """
     plain = recipe.model_dump(mode="json")
+    for key, default in _LATER.items():
+        if plain["training"][key] == default:
+            del plain["training"][key]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -74,8 +74,35 @@ class DeepJSCCEncoderConfig(DeepJSCCNet):
         return 4
 
 
-EncoderConfig = Annotated[CompactEncoderConfig | DeepJSCCEncoderConfig, Field(discriminator="kind")]
-DecoderConfig = Annotated[CompactNet | DeepJSCCNet, Field(discriminator="kind")]
+class MultiscaleNet(Part):
+    """The net of 004, Fig. 2: ``width`` of each scale, the largest scale first."""
+
+    kind: Literal["multiscale"] = "multiscale"
+    width: tuple[int, ...] = Field((128, 256, 512, 1024), min_length=1, max_length=6)
+    stem: int = Field(64, ge=1)
+
+
+class MultiscaleEncoderConfig(MultiscaleNet):
+    """``first`` is the number of the first scale that is sent, from 1."""
+
+    first: int = Field(1, ge=1)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of the scales that are sent."""
+        return tuple(2**scale for scale in range(self.first, len(self.width) + 1))
+
+    @property
+    def vectors(self) -> tuple[int, ...]:
+        """Vectors of each scale in one cell of the coarsest."""
+        return tuple((self.strides[-1] // stride) ** 2 for stride in self.strides)
+
+
+EncoderConfig = Annotated[
+    CompactEncoderConfig | DeepJSCCEncoderConfig | MultiscaleEncoderConfig,
+    Field(discriminator="kind"),
+]
+DecoderConfig = Annotated[CompactNet | DeepJSCCNet | MultiscaleNet, Field(discriminator="kind")]
 
 
 class IdentityConfig(Part):
@@ -123,8 +150,43 @@ class LearnedConstellationConfig(Part):
     hardness: tuple[float, float] = (5.0, 100.0)
 
 
+class ReplacementConfig(Part):
+    """Codebook replacement; see :class:`vqlink.quantizers.replacement.Replacement`."""
+
+    every: int = Field(50, ge=1)
+    growth: float = Field(1.1, ge=1, allow_inf_nan=False)
+    until: int = Field(10_000, ge=1)
+    threshold: float = Field(0.1, ge=0, le=1)
+
+
+class CodebooksConfig(Part):
+    """A codebook for each scale; see :class:`vqlink.quantizers.vector.VectorQuantizer`.
+
+    Attributes:
+        sizes: codewords of each scale that is sent, the largest scale first; powers of two.
+        gradient, learning: how latents and codewords are trained.
+        kmeans: start from k-means on the first batch.
+    """
+
+    kind: Literal["codebooks"] = "codebooks"
+    sizes: tuple[Literal[2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], ...] = Field(min_length=1)
+    gradient: Literal["straight_through", "rotation", "noise", "directional"] = "straight_through"
+    learning: Literal["loss", "ema", "gradient"] = "loss"
+    replacement: ReplacementConfig | None = None
+    kmeans: bool = True
+
+    @model_validator(mode="after")
+    def _can_learn(self) -> CodebooksConfig:
+        other = "loss" if self.gradient in ("straight_through", "rotation") else "gradient"
+        if self.learning not in (other, "ema"):
+            raise ValueError(f"gradient {self.gradient} learns by {other} or ema")
+        return self
+
+
 SoftToHardConfig = QAMConfig | PSKConfig | LearnedConstellationConfig
-QuantizerConfig = Annotated[IdentityConfig | SoftToHardConfig, Field(discriminator="kind")]
+QuantizerConfig = Annotated[
+    IdentityConfig | SoftToHardConfig | CodebooksConfig, Field(discriminator="kind")
+]
 
 
 class ValuesLinkConfig(Part):
@@ -139,6 +201,34 @@ class ValuesLinkConfig(Part):
     drive_level: float = Field(1.0, gt=0, allow_inf_nan=False)
 
 
+MODEMS = {"bpsk": 1, "qpsk": 2, "16qam": 4, "64qam": 6, "256qam": 8}
+"""Bits a symbol."""
+
+
+class IndexLinkConfig(Part):
+    """Codeword numbers over a digital link; see :class:`vqlink.links.indices.IndexLink`."""
+
+    kind: Literal["indices"] = "indices"
+    channel: ChannelConfig = AWGNConfig()
+    code: Literal["ldpc5g", "ldpc80211ad", "none"] = "ldpc5g"
+    rate: str = Field("1/3", pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")
+    modem: Literal["bpsk", "qpsk", "16qam", "64qam", "256qam"] = "16qam"
+    interleave: bool = True
+    lost: Literal["hard", "conceal"] = "hard"
+
+
+LinkConfig = Annotated[ValuesLinkConfig | IndexLinkConfig, Field(discriminator="kind")]
+
+
+class AdversaryConfig(Part):
+    """A PatchGAN discriminator with Adam of its own (004, eq. 7 and section IV)."""
+
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(1e-5, gt=0, allow_inf_nan=False)
+    betas: tuple[float, float] = (0.5, 0.999)
+    width: int = Field(64, ge=1)
+
+
 class TrainingConfig(Part):
     """The plain loop's settings.
 
@@ -150,6 +240,9 @@ class TrainingConfig(Part):
         snr_slope: a message at s dB weighs 10^(slope * s / 10) in the loss, since the error falls
             about so much with the SNR; 0 leaves the noisiest messages to decide.
         ema: decay of the averaged weights, which are the ones that ship.
+        betas: of the optimiser.
+        flip: probability of a wrong bit in the labels of an index code, to train with errors.
+        adversary: a discriminator to train against; None for none.
         init_from: a zoo name or weights folder to start from; tensors of another shape give their
             leading part.
     """
@@ -166,6 +259,9 @@ class TrainingConfig(Part):
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    flip: float = Field(0.0, ge=0, le=0.5)
+    adversary: AdversaryConfig | None = None
     init_from: str | None = None
     seed: int = 0
     log_every: int = Field(50, ge=1)
@@ -180,6 +276,9 @@ class EvaluationConfig(Part):
     samples: int = Field(default=16, ge=1)
 
 
+Loss = Literal["mse", "mae", "ms_ssim", "kl", "codebook", "commitment"]
+
+
 class Recipe(Part):
     """One experiment. ``deviations`` says where it departs from its paper, and why."""
 
@@ -189,9 +288,9 @@ class Recipe(Part):
     source: ImageSource
     encoder: EncoderConfig
     quantizer: QuantizerConfig
-    link: ValuesLinkConfig
+    link: LinkConfig
     decoder: DecoderConfig
-    losses: dict[Literal["mse", "ms_ssim", "kl"], float] = Field(min_length=1)
+    losses: dict[Loss, float] = Field(min_length=1)
     training: TrainingConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     deviations: tuple[str, ...] = ()
@@ -206,9 +305,59 @@ class Recipe(Part):
             raise ValueError("training.snr_db goes from the lowest SNR to the highest")
         if self.encoder.kind != self.decoder.kind:
             raise ValueError("encoder and decoder are of different kinds")
+        if isinstance(self.encoder, MultiscaleEncoderConfig):
+            self._index_code_fits(self.encoder)
+        elif not isinstance(self.link, ValuesLinkConfig):
+            raise ValueError("an index link needs the multiscale encoder and codebooks")
+        elif isinstance(self.quantizer, CodebooksConfig):
+            raise ValueError("codebooks need the multiscale encoder and an index link")
+        elif self.training.adversary is not None or self.training.flip:
+            raise ValueError("training.adversary and training.flip are for index codes")
+        elif {"mae", "codebook", "commitment"} & set(self.losses):
+            raise ValueError("losses.mae, codebook and commitment are for index codes")
         return self
+
+    def _index_code_fits(self, encoder: MultiscaleEncoderConfig) -> None:
+        if not isinstance(self.link, IndexLinkConfig):
+            raise ValueError("the multiscale encoder needs link.kind indices")
+        if not isinstance(self.quantizer, CodebooksConfig | IdentityConfig):
+            raise ValueError("the multiscale encoder needs quantizer.kind codebooks or identity")
+        if not 1 <= encoder.first <= len(encoder.width):
+            raise ValueError("encoder.first is the number of a scale")
+        nets = MultiscaleNet(width=encoder.width, stem=encoder.stem)
+        if self.decoder != nets:
+            raise ValueError("decoder.width and decoder.stem are those of the encoder")
+        if isinstance(self.quantizer, CodebooksConfig):
+            if len(self.quantizer.sizes) != len(encoder.strides):
+                raise ValueError("quantizer.sizes needs one codebook a scale")
+            if self.losses.get("codebook") and self.quantizer.learning != "loss":
+                raise ValueError("losses.codebook needs quantizer.learning loss")
+            sends_codewords = self.quantizer.gradient in ("straight_through", "rotation")
+            if self.losses.get("commitment") and not sends_codewords:
+                raise ValueError(f"{self.quantizer.gradient} has no commitment: give it the loss 0")
+        elif self.losses.get("codebook") or self.losses.get("commitment"):
+            raise ValueError("losses.codebook and commitment need codebooks")
+        if self.source.crop % encoder.strides[-1]:
+            raise ValueError(f"source.crop is a multiple of {encoder.strides[-1]}")
+        if {"ms_ssim", "kl"} & set(self.losses):
+            raise ValueError("losses of index codes are mse, mae, codebook and commitment")
 
     @property
     def rho(self) -> Fraction:
-        """Complex channel uses per source value, on images of whole blocks."""
-        return Fraction(self.encoder.channels, 2 * self.encoder.stride**2 * 3)
+        """Complex channel uses per source value, on images of whole blocks.
+
+        Of an index code without CRC and filling, which depend on the image's size; of its upper
+        bound, which nothing sends, at two real values a use.
+        """
+        if not isinstance(self.encoder, MultiscaleEncoderConfig):
+            return Fraction(self.encoder.channels, 2 * self.encoder.stride**2 * 3)
+        assert isinstance(self.link, IndexLinkConfig)
+        pixels = self.encoder.strides[-1] ** 2
+        if isinstance(self.quantizer, CodebooksConfig):
+            bits = [size.bit_length() - 1 for size in self.quantizer.sizes]
+            rate = Fraction(self.link.rate) if self.link.code != "none" else Fraction(1)
+            per_use = MODEMS[self.link.modem] * rate
+        else:
+            bits, per_use = list(self.encoder.width[self.encoder.first - 1 :]), Fraction(2)
+        total = sum(n * b for n, b in zip(self.encoder.vectors, bits, strict=True))
+        return total / per_use / (3 * pixels)

@@ -14,10 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vqlink.config.build import build_system
+from vqlink.config.build import LearnedSystem, build_system
 from vqlink.config.schema import Recipe
 from vqlink.protocols import VqlinkError
-from vqlink.systems.jscc import JSCC
 
 CONFIG_NAME, MODEL_NAME = "config.json", "model.safetensors"
 
@@ -80,7 +79,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
 
 
-def load_weights(folder: Path) -> tuple[JSCC, Recipe]:
+def load_weights(folder: Path) -> tuple[LearnedSystem, Recipe]:
     """The system of a weights folder, in evaluation mode, loaded strictly.
 
     Raises:

@@ -72,6 +72,18 @@ def plan_frame(uses: int, bits_per_symbol: int, rate: float) -> Frame | None:
     return Frame(blocks, information, coded, bits - blocks * coded, bits_per_symbol)
 
 
+def plan_payload(payload: int, bits_per_symbol: int, rate: float) -> Frame:
+    """The shortest frame of the given rate for ``payload`` bits, in as few blocks as there can be.
+
+    Every block has whole bytes, as in :func:`plan_frame`; the last one is filled up.
+    """
+    largest = _MAX_INFORMATION_BG2 if rate < _MIN_RATE_BG1 else _MAX_INFORMATION_BG1
+    blocks = math.ceil(payload / (largest - CRC_BITS))
+    information = CRC_BITS + 8 * math.ceil(payload / blocks / 8)
+    coded = math.ceil(information / rate / bits_per_symbol) * bits_per_symbol
+    return Frame(blocks, information, coded, 0, bits_per_symbol)
+
+
 def encode_message(payload: bytes, frame: Frame) -> Tensor:
     """Bytes, filled up with zeros -> (frame.bits,) float32 bits.
 
@@ -81,11 +93,16 @@ def encode_message(payload: bytes, frame: Frame) -> Tensor:
     if len(payload) > frame.capacity:
         raise ValueError(f"{len(payload)} bytes do not fit into {frame.capacity}")
     data = np.frombuffer(payload.ljust(frame.capacity, b"\x00"), dtype=np.uint8)
-    bits = torch.from_numpy(np.unpackbits(data)).float().reshape(frame.blocks, -1)
+    return encode_bits(torch.from_numpy(np.unpackbits(data)).float()[None], frame)[0]
+
+
+def encode_bits(bits: Tensor, frame: Frame) -> Tensor:
+    """(B, blocks * (information - 24)) float32 bits -> (B, frame.bits), message by message."""
     code = _code(frame.information, frame.coded, frame.bits_per_symbol)
-    coded = code.encoder(code.crc_encoder(bits)).reshape(-1)
-    coded = torch.cat([coded, coded.new_zeros(frame.padding)])
-    return (coded + _scrambler(frame.bits)) % 2
+    blocks = bits.reshape(-1, frame.information - CRC_BITS)
+    coded = code.encoder(code.crc_encoder(blocks)).reshape(bits.shape[0], -1)
+    coded = torch.cat([coded, coded.new_zeros(bits.shape[0], frame.padding)], dim=1)
+    return (coded + scrambler(frame.bits)) % 2
 
 
 def decode_message(llr: Tensor, frame: Frame) -> bytes | None:
@@ -104,13 +121,13 @@ def decode_message(llr: Tensor, frame: Frame) -> bytes | None:
 
 
 def decode_blocks(llr: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
-    """Decode and check every code block.
+    """Decode and check every code block of one message or of several.
 
     Args:
-        llr: (frame.bits,) log P(1) / P(0) of the coded bits as sent.
+        llr: (frame.bits,) or (B, frame.bits) log P(1) / P(0) of the coded bits as sent.
 
     Returns:
-        (blocks, information - 24) float32 bits, and (blocks,) bool: whether the CRC holds.
+        (B * blocks, information - 24) float32 bits, and (B * blocks,) bool: whether the CRC holds.
     """
     parts = [
         _decode(blocks, frame, give_up=False) for blocks in torch.split(_blocks(llr, frame), _CHUNK)
@@ -119,9 +136,9 @@ def decode_blocks(llr: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
 
 
 def _blocks(llr: Tensor, frame: Frame) -> Tensor:
-    """Descrambled ratios (blocks, coded), without the padding."""
-    llr = llr * (1 - 2 * _scrambler(frame.bits))
-    return llr[: frame.blocks * frame.coded].reshape(frame.blocks, frame.coded)
+    """Descrambled ratios (B * blocks, coded), without the padding."""
+    llr = llr * (1 - 2 * scrambler(frame.bits))
+    return llr[..., : frame.blocks * frame.coded].reshape(-1, frame.coded)
 
 
 def _decode(blocks: Tensor, frame: Frame, *, give_up: bool) -> tuple[Tensor, Tensor]:
@@ -144,7 +161,8 @@ def _decode(blocks: Tensor, frame: Frame, *, give_up: bool) -> tuple[Tensor, Ten
     return bits, good
 
 
-def _scrambler(length: int) -> Tensor:
+@lru_cache(maxsize=32)
+def scrambler(length: int) -> Tensor:
     """(length,) float32 bits, the same at both ends."""
     return (uniform((length,), generator=stream(0, "scrambler")) < 0.5).float()
 

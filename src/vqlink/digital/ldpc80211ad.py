@@ -18,8 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vqlink.digital.fec import Frame
-from vqlink.rng import stream, uniform
+from vqlink.digital.fec import Frame, scrambler
 
 LENGTH, LIFT = 672, 42
 _CRC_BYTES = 4
@@ -131,12 +130,12 @@ def encode_message(payload: bytes, frame: Frame) -> Tensor:
     bits[: 8 * data.size] = np.unpackbits(data)
     words = encode(bits.reshape(frame.blocks, -1), _rate(frame))
     coded = np.concatenate([words.reshape(-1), np.zeros(frame.padding, np.uint8)])
-    return (torch.from_numpy(coded).float() + _scrambler(frame.bits)) % 2
+    return (torch.from_numpy(coded).float() + scrambler(frame.bits)) % 2
 
 
 def decode_message(llr: Tensor, frame: Frame) -> bytes | None:
     """(frame.bits,) ratios log P(1) / P(0) -> the payload with its filling; None if it is lost."""
-    llr = llr * (1 - 2 * _scrambler(frame.bits))
+    llr = llr * (1 - 2 * scrambler(frame.bits))
     words = llr[: frame.blocks * LENGTH].reshape(frame.blocks, LENGTH)
     decoded = []
     for part in torch.split(words, _CHUNK):
@@ -174,17 +173,13 @@ def _shifted(shift: int) -> Bits:
 
 
 def _rate(frame: Frame) -> str:
-    return next(rate for rate in RATES if _information(rate) == frame.information)
+    return next(rate for rate in RATES if information(rate) == frame.information)
 
 
-def _information(rate: str) -> int:
+def information(rate: str) -> int:
+    """Information bits of a codeword: 336, 420, 504 or 546."""
     rows, columns = base_matrix(rate).shape
     return int((columns - rows) * LIFT)
-
-
-def _scrambler(length: int) -> Tensor:
-    """(length,) float32 bits, the same at both ends."""
-    return (uniform((length,), generator=stream(0, "scrambler")) < 0.5).float()
 
 
 @lru_cache(maxsize=8)

@@ -10,23 +10,27 @@ from torch import Tensor
 
 
 def map_bits(bits: Tensor, bits_per_symbol: int) -> Tensor:
-    """(n,) float32 bits -> (n / bits_per_symbol,) complex64 symbols of unit mean power."""
-    symbols: Tensor = _mapper(bits_per_symbol)(bits[None])[0]
-    return symbols
+    """(..., n) float32 bits -> (..., n / bits_per_symbol) complex64 symbols, mean power 1."""
+    symbols: Tensor = _mapper(bits_per_symbol)(bits.reshape(-1, bits.shape[-1]))
+    return symbols.reshape(*bits.shape[:-1], -1)
 
 
 def demap_symbols(symbols: Tensor, noise_var: Tensor, bits_per_symbol: int) -> Tensor:
     """Exact log-likelihood ratios log P(1) / P(0) of each bit.
 
     Args:
-        symbols: (n,) complex64, equalised.
-        noise_var: (n,) float32, the total variance of the complex noise after equalisation.
+        symbols: (..., n) complex64, equalised.
+        noise_var: (..., n) float32, the total variance of the complex noise after equalisation.
 
     Returns:
-        (n * bits_per_symbol,) float32, clamped to +-50.
+        (..., n * bits_per_symbol) float32, clamped to +-50.
     """
-    llr: Tensor = _demapper(bits_per_symbol)(symbols[None], noise_var[None])[0]
-    return torch.nan_to_num(llr).clamp(-50, 50)
+    flat, variance = (
+        symbols.reshape(-1, symbols.shape[-1]),
+        noise_var.reshape(-1, symbols.shape[-1]),
+    )
+    llr: Tensor = _demapper(bits_per_symbol)(flat, variance)
+    return torch.nan_to_num(llr).clamp(-50, 50).reshape(*symbols.shape[:-1], -1)
 
 
 @lru_cache(maxsize=8)

@@ -10,11 +10,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from vqlink.channels.symbol import SymbolChannel
+from vqlink.config.build import LearnedSystem
 from vqlink.config.channels import ChannelConfig, build_channel, channel_name, parse_channel
 from vqlink.config.load import recipe_hash
 from vqlink.config.schema import Recipe
 from vqlink.protocols import Transceiver, VqlinkError
-from vqlink.systems.jscc import JSCC
 from vqlink.systems.separation import parse_separation
 from vqlink.zoo.catalogue import Entry, entries, load_system
 
@@ -39,7 +39,7 @@ class System:
 
     @property
     def learned(self) -> bool:
-        return isinstance(self.transceiver, JSCC)
+        return isinstance(self.transceiver, LearnedSystem)
 
 
 def open_systems(
@@ -57,12 +57,12 @@ def open_systems(
     symbols = symbol_channel(channel)
     learned = {name: _open_learned(name, symbols) for name in names if "+" not in name}
     codes = [system.transceiver for system in learned.values()]
-    ratios = {code.uses(512, 768) for code in codes if isinstance(code, JSCC)}
+    ratios = {code.uses(512, 768) for code in codes if isinstance(code, LearnedSystem)}
     if len(ratios) > 1:
         raise VqlinkError(
             "the systems have different bandwidth ratios: compare codes of one rho at a time"
         )
-    budget = _budget([code for code in codes if isinstance(code, JSCC)], rho)
+    budget = _budget([code for code in codes if isinstance(code, LearnedSystem)], rho)
     return tuple(
         learned[name] if name in learned else System(name, parse_separation(name, symbols, budget))
         for name in names
@@ -98,7 +98,7 @@ def default_systems(rho: Fraction) -> tuple[str, ...]:
     return tuple(e.name for e in sorted(found, key=lambda entry: entry.bits or math.inf))
 
 
-def _budget(codes: Sequence[JSCC], rho: Fraction | None) -> Budget:
+def _budget(codes: Sequence[LearnedSystem], rho: Fraction | None) -> Budget:
     if codes:
         return codes[0].uses
 
@@ -117,7 +117,7 @@ def _open_learned(name: str, channel: SymbolChannel) -> System:
     return System(name, system, recipe=recipe_hash(recipe), weights=sha256)
 
 
-def _load(name: str) -> tuple[JSCC, Recipe, str]:
+def _load(name: str) -> tuple[LearnedSystem, Recipe, str]:
     known: dict[str, Entry] = {entry.name: entry for entry in entries()}
     if name not in known and not Path(name).is_dir():
         close = difflib.get_close_matches(name, [*known, "hevc+ldpc5g", "jpeg+ldpc5g"], n=1)

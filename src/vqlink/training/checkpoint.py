@@ -26,8 +26,19 @@ class Saved:
     recipe: str
 
 
+Rival = tuple[nn.Module, Optimizer]
+"""A second net in the run, such as a discriminator, with its optimiser."""
+
+
 def save_state(
-    path: Path, model: nn.Module, optimizer: Optimizer, ema: Ema, *, step: int, recipe: str
+    path: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    ema: Ema,
+    *,
+    step: int,
+    recipe: str,
+    rival: Rival | None = None,
 ) -> None:
     """Write everything that resumption needs; an interruption leaves the last file intact.
 
@@ -37,9 +48,10 @@ def save_state(
     tensors: dict[str, Tensor] = {}
     tensors |= {f"model/{name}": t.detach() for name, t in model.state_dict().items()}
     tensors |= {f"ema/{name}": t for name, t in ema.state.items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            tensors[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
+    tensors |= _moments("optimizer", optimizer)
+    if rival is not None:
+        tensors |= {f"rival/{name}": t.detach() for name, t in rival[0].state_dict().items()}
+        tensors |= _moments("rival_optimizer", rival[1])
     temporary = path.with_suffix(".partial")
     header = {"step": str(step), "recipe": recipe}
     try:
@@ -50,14 +62,17 @@ def save_state(
         raise VqlinkError(f"can't save the training state to {path}: {error}") from None
 
 
-def load_state(path: Path, model: nn.Module, optimizer: Optimizer, ema: Ema) -> Saved:
+def load_state(
+    path: Path, model: nn.Module, optimizer: Optimizer, ema: Ema, *, rival: Rival | None = None
+) -> Saved:
     """Restore what :func:`save_state` wrote, bit for bit and in the parameters' memory format.
 
     Raises:
         VqlinkError: when the file is missing, unreadable, or another model's.
     """
     saved = read_header(path)
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
+    names = ("model", "ema", "optimizer", "rival", "rival_optimizer")
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     try:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - no mapping
@@ -66,6 +81,9 @@ def load_state(path: Path, model: nn.Module, optimizer: Optimizer, ema: Ema) -> 
         model.load_state_dict(groups["model"], strict=True)
         ema.load(groups["ema"])
         _load_moments(optimizer, groups["optimizer"])
+        if rival is not None:
+            rival[0].load_state_dict(groups["rival"], strict=True)
+            _load_moments(rival[1], groups["rival_optimizer"])
     except (SafetensorError, RuntimeError, ValueError, KeyError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise VqlinkError(f"{path} belongs to another model: {reason}") from None
@@ -86,6 +104,14 @@ def read_header(path: Path) -> Saved:
         raise VqlinkError(f"nothing to resume: {path} does not exist") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise VqlinkError(f"{path} is no training state of vqlink: {error}") from None
+
+
+def _moments(part: str, optimizer: Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{part}/{index}/{name}": torch.as_tensor(value)
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
 
 
 def _load_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:

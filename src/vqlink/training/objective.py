@@ -1,4 +1,8 @@
-"""What training minimises: the recipe's weighted sum of named losses."""
+"""What training minimises: the recipe's weighted sum of named losses.
+
+An objective is system and losses as one module of tensors in, tensors out, which is what Fabric
+wraps: (N, T, 3, H, W) windows and (N,) dB -> the loss, its named parts, and the received windows.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from torch import Tensor, nn
 
 from vqlink.config.schema import Recipe
 from vqlink.protocols import Point
+from vqlink.systems.index_code import IndexCode, IndexCodeOutput
 from vqlink.systems.jscc import JSCC, JSCCOutput
 from vqlink.units import from_db
 
@@ -53,8 +58,34 @@ def _dissimilarity(received: Tensor, sent: Tensor) -> Tensor:
     return 1 - similarity.reshape(sent.shape[:2]).mean(dim=1)
 
 
+def index_loss_of(
+    output: IndexCodeOutput, sent: Tensor, recipe: Recipe
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. 8 of 004 by the recipe's weights: the losses of codebooks are summed over the scales.
+
+    Args:
+        sent: (B, 3, H, W), as the output's ``received``.
+
+    Returns:
+        The scalar to minimise, and its named parts; besides, each scale's perplexity.
+    """
+    error = output.received - sent
+    parts = {"mse": error.square().mean(), "mae": error.abs().mean()}
+    for out in output.quantized:
+        for name, loss in out.losses.items():
+            parts[name] = parts[name] + loss if name in parts else loss
+    weighed = [weight * parts[name] for name, weight in recipe.losses.items() if weight]
+    total = torch.stack(weighed).sum()
+    codes = {
+        f"perplexity{scale}": out.stats["perplexity"]
+        for scale, out in enumerate(output.quantized)
+        if "perplexity" in out.stats
+    }
+    return total, {**parts, **codes}
+
+
 class Objective(nn.Module):
-    """System and loss as one module of tensors in, tensors out, which is what Fabric wraps."""
+    """Of a code of symbols: across the channel."""
 
     def __init__(self, system: JSCC, recipe: Recipe) -> None:
         super().__init__()
@@ -62,7 +93,21 @@ class Objective(nn.Module):
 
     def forward(
         self, sent: Tensor, snr_db: Tensor, *, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(N, T, 3, H, W) windows and (N,) dB -> the loss and its named parts."""
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         output = self.system(sent, Point(snr_db=snr_db), generator=generator)
-        return loss_of(output, sent, snr_db, self.recipe)
+        return *loss_of(output, sent, snr_db, self.recipe), output.received
+
+
+class IndexObjective(nn.Module):
+    """Of an index code: without a channel, but for flipped bits where the recipe asks for them."""
+
+    def __init__(self, system: IndexCode, recipe: Recipe) -> None:
+        super().__init__()
+        self.system, self.recipe = system, recipe
+
+    def forward(
+        self, sent: Tensor, snr_db: Tensor, *, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        images = sent.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        output = self.system(images, generator=generator, flip=self.recipe.training.flip)
+        return *index_loss_of(output, images, self.recipe), output.received.reshape(sent.shape)

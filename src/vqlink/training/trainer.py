@@ -25,18 +25,22 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from vqlink.config.build import build_system
-from vqlink.config.schema import Recipe, SoftToHardConfig, TrainingConfig
+from vqlink.config.schema import CodebooksConfig, Recipe, SoftToHardConfig, TrainingConfig
 from vqlink.config.weights import load_overlap, read_tensors, save_weights
 from vqlink.protocols import VqlinkError
 from vqlink.quantizers.constellation import ConstellationQuantizer
+from vqlink.quantizers.labels import neighbourly_labels
 from vqlink.quantizers.qam import QAMQuantizer
+from vqlink.quantizers.replacement import reset_moments
 from vqlink.rng import stream, uniform
 from vqlink.sources.crops import RandomCrops
-from vqlink.training.checkpoint import STATE_NAME, load_state, read_header, save_state
+from vqlink.systems.index_code import IndexCode
+from vqlink.training.adversary import Adversary
+from vqlink.training.checkpoint import STATE_NAME, Rival, load_state, read_header, save_state
 from vqlink.training.ema import Ema
 from vqlink.training.interrupt import Interrupt
 from vqlink.training.log import TrainingLog
-from vqlink.training.objective import Objective
+from vqlink.training.objective import IndexObjective, Objective
 from vqlink.training.validation import Validation
 
 
@@ -92,18 +96,33 @@ class Trainer:
             self.system.parameters(),
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
+            betas=self.config.betas,
         )
         self.model: nn.Module
         self.optimizer: Optimizer
-        self.model, self.optimizer = fabric.setup(Objective(self.system, recipe), optimizer)
+        objective: nn.Module
+        if isinstance(self.system, IndexCode):
+            objective = IndexObjective(self.system, recipe)
+        else:
+            objective = Objective(self.system, recipe)
+        self.model, self.optimizer = fabric.setup(objective, optimizer)
+        self.adversary: Adversary | None = None
+        if self.config.adversary is not None:
+            self.adversary = Adversary(self.config.adversary, fabric, seed=self.config.seed)
         self.ema = Ema(self.system, self.config.ema)  # after setup, which moves the system
         self.step = 0
         if resume:
-            self.step = load_state(self.state_path, self.system, self.optimizer, self.ema).step
+            self.step = load_state(
+                self.state_path, self.system, self.optimizer, self.ema, rival=self._rival
+            ).step
 
     @property
     def state_path(self) -> Path:
         return self.folder / STATE_NAME
+
+    @property
+    def _rival(self) -> Rival | None:
+        return (self.adversary.net, self.adversary.optimizer) if self.adversary else None
 
     def run_step(self) -> dict[str, Tensor]:
         """One optimiser step; returns the named losses.
@@ -115,9 +134,9 @@ class Trainer:
         rate = learning_rate(self.step, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        quantizer = self.system.quantizer
         if isinstance(self.recipe.quantizer, SoftToHardConfig):
             start, end = self.recipe.quantizer.hardness
+            quantizer = self.system.quantizer
             assert isinstance(quantizer, QAMQuantizer | ConstellationQuantizer)
             quantizer.set_hardness(start + (end - start) * self.step / config.steps)
         noise = stream(config.seed, "train", self.step, rank)
@@ -126,7 +145,12 @@ class Trainer:
         snr = self.fabric.to_device(snr)
         sent = self.source.batch(self.step, config.messages * config.windows)
         sent = self.fabric.to_device(sent).unflatten(0, (config.messages, config.windows))
-        loss, parts = self.model(sent, snr, generator=noise)
+        if self.step == 0:
+            self._start_codebooks(sent)
+        loss, parts, received = self.model(sent, snr, generator=noise)
+        if self.adversary is not None:
+            fooling = self.adversary.generator_loss(received.flatten(0, 1))
+            loss, parts = loss + self.adversary.weight * fooling, {**parts, "fooling": fooling}
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         norm = torch.as_tensor(
@@ -140,8 +164,9 @@ class Trainer:
                 "start again with a lower training.learning_rate"
             )
         self.optimizer.step()
-        if isinstance(quantizer, ConstellationQuantizer):
-            quantizer.after_step()
+        self._keep_up_quantizers()
+        if self.adversary is not None:
+            parts["adversary"] = self.adversary.step(received.flatten(0, 1), sent.flatten(0, 1))
         self.step += 1
         self.ema.update(self.system, self.step)
         logged = {
@@ -152,9 +177,32 @@ class Trainer:
         }
         return {name: value.detach() for name, value in logged.items()}
 
+    def _start_codebooks(self, sent: Tensor) -> None:
+        config = self.recipe.quantizer
+        if not isinstance(config, CodebooksConfig) or not config.kmeans:
+            return
+        assert isinstance(self.system, IndexCode)
+        with torch.no_grad(), self.fabric.autocast():
+            scales = self.system.encoder(sent.flatten(0, 1))
+        for number, (quantizer, z) in enumerate(zip(self.system.codebooks, scales, strict=True)):
+            quantizer.initialise(z, generator=stream(self.config.seed, "kmeans", number))
+
+    def _keep_up_quantizers(self) -> None:
+        """What codebooks do after an update, in the same way on every rank."""
+        if isinstance(self.system, IndexCode):
+            for number, codebook in enumerate(self.system.codebooks):
+                draws = stream(self.config.seed, "upkeep", self.step, number)
+                upkeep = codebook.after_step(generator=draws)
+                if isinstance(codebook.codebook, nn.Parameter):
+                    reset_moments(self.optimizer, codebook.codebook, upkeep.replaced)
+        elif isinstance(self.system.quantizer, ConstellationQuantizer):
+            self.system.quantizer.after_step()
+
     def save(self) -> None:
         """State and shipping weights, from rank 0."""
         if self.fabric.is_global_zero:
+            if isinstance(self.system, IndexCode):
+                self._label_codewords(self.system)
             save_state(
                 self.state_path,
                 self.system,
@@ -162,8 +210,20 @@ class Trainer:
                 self.ema,
                 step=self.step,
                 recipe=self.recipe.model_dump_json(),
+                rival=self._rival,
             )
             save_weights(self.folder / "weights", self.ema.state, self.recipe)
+
+    def _label_codewords(self, system: IndexCode) -> None:
+        """Labels for the averaged codebooks, which are the ones that ship.
+
+        A run that flips bits keeps its first labels: the codewords have learned them.
+        """
+        if self.config.flip:
+            return
+        for scale in range(len(system.codebooks)):
+            averaged = self.ema.state[f"quantizers.{scale}.codebook"]
+            self.ema.state[f"labels{scale}"].copy_(neighbourly_labels(averaged.cpu()))
 
     def run(self, validation: Validation, *, progress: bool = True) -> int:
         """Steps until the last one or until Ctrl-C or SIGTERM; saves; returns the steps done."""

@@ -9,11 +9,13 @@ picture, and writes the manifest.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from vqlink.config.channels import channel_name
+from vqlink.config.schema import MODEMS, IndexLinkConfig, Recipe, SoftToHardConfig
 from vqlink.config.weights import load_weights, read_config, read_tensors, save_weights
 from vqlink.metrics.image import psnr
 from vqlink.protocols import Point
@@ -30,7 +32,6 @@ def add(folder: Path) -> Entry:
     target = ZOO / "weights" / recipe.name
     sha256 = save_weights(target, read_tensors(folder), recipe, half=True)
     system, _ = load_weights(target)
-    bits = system.quantizer.bits_per_vector
     entry = Entry(
         name=recipe.name,
         recipe=recipe.name,
@@ -38,7 +39,7 @@ def add(folder: Path) -> Entry:
         source="images",
         channel=channel_name(recipe.link.channel),
         rho=recipe.rho,
-        bits=float(bits) if bits != float("inf") else None,  # type: ignore[arg-type]
+        bits=bits_per_use(recipe),
         params=sum(parameter.numel() for parameter in system.parameters()),
         sha256=sha256,
         expected=Expected(_CASE, _SIDE, _SNR_DB, _SEED, measure_expected(target)),
@@ -48,6 +49,15 @@ def add(folder: Path) -> Entry:
     MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
     entries.cache_clear()
     return entry
+
+
+def bits_per_use(recipe: Recipe) -> float | None:
+    """Bits that a channel use can carry; None without an alphabet."""
+    if isinstance(recipe.link, IndexLinkConfig):
+        return float(MODEMS[recipe.link.modem])
+    if isinstance(recipe.quantizer, SoftToHardConfig):
+        return math.log2(recipe.quantizer.order)
+    return None
 
 
 def measure_expected(folder: Path) -> float:

@@ -9,10 +9,10 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
+from vqlink.config.build import LearnedSystem
 from vqlink.config.schema import Recipe
 from vqlink.config.weights import MODEL_NAME, load_weights, sha256_of
 from vqlink.protocols import VqlinkError
-from vqlink.systems.jscc import JSCC
 
 ZOO = Path(str(resources.files("vqlink.zoo")))
 MANIFEST = ZOO / "manifest.json"
@@ -81,7 +81,7 @@ def find(name: str) -> Entry:
     raise VqlinkError(f"no weights named {name!r} in the zoo (known: {known})")
 
 
-def load_system(name_or_folder: str) -> tuple[JSCC, Recipe, str]:
+def load_system(name_or_folder: str) -> tuple[LearnedSystem, Recipe, str]:
     """A learned system by zoo name or weights folder: (system, recipe, sha256 of its weights).
 
     Raises:
@@ -99,7 +99,7 @@ def load_system(name_or_folder: str) -> tuple[JSCC, Recipe, str]:
     return system, recipe, sha256_of(folder / MODEL_NAME)
 
 
-def load(name_or_folder: str) -> JSCC:
+def load(name_or_folder: str) -> LearnedSystem:
     """A learned system, ready to ``encode``, ``transmit`` and ``decode``.
 
     Example:

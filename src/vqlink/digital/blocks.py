@@ -1,0 +1,150 @@
+"""Bits of a batch of messages -> coded bits, and back with what is known of their errors.
+
+The classical links of :mod:`vqlink.digital.codes` carry bytes and lose a message as a whole. An
+index link goes on with a message whose blocks are partly lost, so it needs all bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vqlink.digital import fec, ldpc80211ad
+
+CodeName = Literal["ldpc5g", "ldpc80211ad", "none"]
+
+
+class BlockCode(Protocol):
+    """A channel code planned for messages of one length.
+
+    Attributes:
+        payload: bits of a message.
+        coded: bits on the air, a whole number of symbols.
+    """
+
+    @property
+    def payload(self) -> int: ...
+
+    @property
+    def coded(self) -> int: ...
+
+    def encode(self, bits: Tensor) -> Tensor:
+        """(B, payload) -> (B, coded) float32 bits."""
+        ...
+
+    def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, coded) log P(1) / P(0) -> (B, payload) float32 bits and bool: their block is good."""
+        ...
+
+
+@lru_cache(maxsize=64)
+def plan_code(name: CodeName, payload: int, rate: float, bits_per_symbol: int) -> BlockCode:
+    """The code for messages of ``payload`` bits.
+
+    Args:
+        rate: information (CRC included) to coded bits; one of the standard's for 802.11ad.
+
+    Raises:
+        ValueError: for a rate that the code doesn't have.
+    """
+    if payload < 1:
+        raise ValueError("a message has at least one bit")
+    match name:
+        case "ldpc5g":
+            return _LDPC5G(payload, fec.plan_payload(payload, bits_per_symbol, rate))
+        case "ldpc80211ad":
+            known = {round(ldpc80211ad.information(r) / ldpc80211ad.LENGTH, 6): r
+                     for r in ldpc80211ad.RATES}  # fmt: skip
+            if round(rate, 6) not in known:
+                raise ValueError(f"802.11ad has the rates {', '.join(ldpc80211ad.RATES)}")
+            return _LDPC80211AD(payload, known[round(rate, 6)], bits_per_symbol)
+        case "none":
+            return _Uncoded(payload, payload + -payload % bits_per_symbol)
+
+
+@dataclass(frozen=True)
+class _LDPC5G:
+    """Blocks of one size, each with a CRC-24 (TS 38.212)."""
+
+    payload: int
+    frame: fec.Frame
+
+    @property
+    def coded(self) -> int:
+        return self.frame.bits
+
+    @property
+    def _room(self) -> int:
+        return self.frame.information - fec.CRC_BITS
+
+    def encode(self, bits: Tensor) -> Tensor:
+        filling = self.frame.blocks * self._room - self.payload
+        return fec.encode_bits(functional.pad(bits, (0, filling)), self.frame)
+
+    def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
+        bits, good = fec.decode_blocks(llr, self.frame)
+        return (
+            bits.reshape(llr.shape[0], -1)[:, : self.payload],
+            good[:, None].expand(bits.shape).reshape(llr.shape[0], -1)[:, : self.payload],
+        )
+
+
+@dataclass(frozen=True)
+class _LDPC80211AD:
+    """Words of 672 bits; a word whose parity checks hold is good."""
+
+    payload: int
+    rate: str
+    bits_per_symbol: int
+
+    @property
+    def words(self) -> int:
+        return -(-self.payload // ldpc80211ad.information(self.rate))
+
+    @property
+    def coded(self) -> int:
+        bits = self.words * ldpc80211ad.LENGTH
+        return bits + -bits % self.bits_per_symbol
+
+    def encode(self, bits: Tensor) -> Tensor:
+        count, room = bits.shape[0], ldpc80211ad.information(self.rate)
+        filled = functional.pad(bits, (0, self.words * room - self.payload))
+        words = ldpc80211ad.encode(
+            filled.reshape(-1, room).to(torch.uint8).cpu().numpy(), self.rate
+        )
+        coded = torch.from_numpy(words).float().reshape(count, -1)
+        coded = functional.pad(coded, (0, self.coded - coded.shape[1]))
+        return (coded + fec.scrambler(self.coded)) % 2
+
+    def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
+        count, room = llr.shape[0], ldpc80211ad.information(self.rate)
+        llr = llr * (1 - 2 * fec.scrambler(self.coded))
+        words = llr[:, : self.words * ldpc80211ad.LENGTH].reshape(-1, ldpc80211ad.LENGTH)
+        bits, good = ldpc80211ad.decode_words(words, self.rate)
+        bits = bits[:, :room]
+        return (
+            bits.reshape(count, -1)[:, : self.payload],
+            good[:, None].expand(bits.shape).reshape(count, -1)[:, : self.payload],
+        )
+
+
+@dataclass(frozen=True)
+class _Uncoded:
+    """Hard decisions; without a check, every bit counts as good."""
+
+    payload: int
+    coded: int
+
+    def encode(self, bits: Tensor) -> Tensor:
+        filled = functional.pad(bits, (0, self.coded - self.payload))
+        return (filled + fec.scrambler(self.coded)) % 2
+
+    def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
+        llr = llr * (1 - 2 * fec.scrambler(self.coded))
+        bits = (llr[:, : self.payload] > 0).float()
+        return bits, torch.ones_like(bits, dtype=torch.bool)

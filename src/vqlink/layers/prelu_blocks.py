@@ -1,0 +1,56 @@
+"""Blocks of VQ-DeepSC (004, Fig. 2): batch normalisation and PReLU round 3x3 convolutions."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the size, or divides it by ``stride``."""
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+
+
+class PReLUResidual(nn.Module):
+    """conv, BN, PReLU, conv, added to the input. Shape: (B, C, h, w) -> the same; reach 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            conv3x3(channels, channels),
+            nn.BatchNorm2d(channels),
+            nn.PReLU(),
+            conv3x3(channels, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.net(x)
+        return out
+
+
+def down_block(inputs: int, outputs: int) -> nn.Sequential:
+    """Residual, strided convolution, residual, BN, PReLU, convolution: half the size.
+
+    Reach: 3 positions at the input's size and 3 at the output's.
+    """
+    return nn.Sequential(
+        PReLUResidual(inputs),
+        conv3x3(inputs, outputs, stride=2),
+        PReLUResidual(outputs),
+        nn.BatchNorm2d(outputs),
+        nn.PReLU(),
+        conv3x3(outputs, outputs),
+    )
+
+
+def up_block(inputs: int, outputs: int) -> nn.Sequential:
+    """Residual, transposed convolution, convolution, BN, PReLU: twice the size.
+
+    Reach: 3 positions at the input's size and 1 at the output's.
+    """
+    return nn.Sequential(
+        PReLUResidual(inputs),
+        nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1),
+        conv3x3(outputs, outputs),
+        nn.BatchNorm2d(outputs),
+        nn.PReLU(),
+    )

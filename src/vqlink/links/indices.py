@@ -1,0 +1,152 @@
+"""The index link: codeword numbers become bits, and cross the channel as a digital link does.
+
+    labels -> bits -> CRC + channel code -> interleaver -> modem -> channel
+           -> zero forcing -> soft demapper -> deinterleaver -> decoder -> bits -> labels
+
+All scales of a message are one frame with one code stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vqlink.channels.symbol import SymbolChannel
+from vqlink.digital.blocks import BlockCode, CodeName, plan_code
+from vqlink.digital.modem import demap_symbols, map_bits
+from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
+from vqlink.protocols import LinkOutput, Point
+from vqlink.rng import Generators, stream, uniform
+
+Lost = Literal["hard", "conceal"]
+"""What becomes of a block that fails its check: its hard decisions, or nothing (label -1)."""
+
+
+class IndexLink(nn.Module):
+    """Labels of all scales of one message as one coded frame across ``channel``.
+
+    The receiver knows h and N0 for every symbol: it divides by h (004, eq. 4), and the demapper
+    weighs each symbol's bits by N0 / |h|^2, so faded ones count for little.
+
+    Args:
+        channel: physics.
+        bits: of a label, for each scale.
+        code: ``ldpc5g`` at any rate (CRC-24 in each block), ``ldpc80211ad`` (parity checks), or
+            ``none``.
+        rate: information to coded bits.
+        bits_per_symbol: 1 (BPSK) to 8 (256-QAM).
+        interleave: a fixed permutation of the coded bits of a frame.
+        lost: what becomes of labels in a block that could not be decoded.
+    """
+
+    def __init__(
+        self,
+        channel: SymbolChannel,
+        bits: Sequence[int],
+        *,
+        code: CodeName = "ldpc5g",
+        rate: float = 1 / 3,
+        bits_per_symbol: int = 4,
+        interleave: bool = True,
+        lost: Lost = "hard",
+    ) -> None:
+        super().__init__()
+        self.channel = channel
+        self.bits = tuple(bits)
+        self.code: CodeName = code
+        self.rate, self.bits_per_symbol = rate, bits_per_symbol
+        self.interleave = interleave
+        self.lost: Lost = lost
+
+    def payload(self, counts: Sequence[int]) -> int:
+        """Bits of a message with ``counts`` labels a scale, before coding."""
+        return sum(n * bits for n, bits in zip(counts, self.bits, strict=True))
+
+    def uses(self, counts: Sequence[int]) -> int:
+        """Complex channel uses of a message: CRC, parity and padding included."""
+        return self._plan(counts).coded // self.bits_per_symbol
+
+    def _plan(self, counts: Sequence[int]) -> BlockCode:
+        return plan_code(self.code, self.payload(counts), self.rate, self.bits_per_symbol)
+
+    @torch.no_grad()
+    def forward(
+        self, labels: tuple[Tensor, ...], point: Point, *, generator: Generators
+    ) -> LinkOutput:
+        """Send the labels of B messages.
+
+        Args:
+            labels: (B, ...) int64 in [0, 2^bits), one tensor a scale.
+
+        Returns:
+            ``received``: labels in the same shapes; -1 where they are lost and concealed.
+            ``stats``: ``lost`` (part of the bits whose block is not good), ``bit_error_rate``
+            (after decoding) and ``gain_power``.
+        """
+        counts = [scale[0].numel() for scale in labels]
+        code = self._plan(counts)
+        sent = torch.cat(
+            [
+                labels_to_bits(scale.flatten(1), bits)
+                for scale, bits in zip(labels, self.bits, strict=True)
+            ],
+            dim=1,
+        ).cpu()
+        coded = code.encode(sent)
+        order = _interleaver(code.coded) if self.interleave else torch.arange(code.coded)
+        symbols = map_bits(coded[:, order], self.bits_per_symbol)
+        arrived = self.channel(symbols, point, generator=generator)
+        noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
+        llr = demap_symbols(
+            zero_forcing(arrived.y, arrived.gain),
+            noise_var.expand(symbols.shape).contiguous(),
+            self.bits_per_symbol,
+        )
+        in_order = torch.empty_like(llr)
+        in_order[:, order] = llr
+        bits, good = code.decode(in_order)
+        return LinkOutput(
+            received=self._labels(bits, good, labels),
+            uses=symbols.shape[1],
+            tx_power=symbols.abs().square().mean(dim=1),
+            stats={
+                "lost": 1 - good.float().mean(dim=1),
+                "bit_error_rate": (bits != sent).float().mean(dim=1),
+                "gain_power": arrived.gain.abs().square().mean(dim=1),
+            },
+        )
+
+    def _labels(self, bits: Tensor, good: Tensor, sent: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        received, start = [], 0
+        for scale, width in zip(sent, self.bits, strict=True):
+            end = start + scale[0].numel() * width
+            labels = bits_to_labels(bits[:, start:end], width)
+            if self.lost == "conceal":
+                whole = good[:, start:end].reshape(good.shape[0], -1, width).all(dim=-1)
+                labels = torch.where(whole, labels, -1)
+            received.append(labels.reshape(scale.shape).to(scale.device))
+            start = end
+        return tuple(received)
+
+
+def labels_to_bits(labels: Tensor, bits: int) -> Tensor:
+    """(B, n) int64 -> (B, n * bits) float32, the highest bit first."""
+    shifts = torch.arange(bits - 1, -1, -1, device=labels.device)
+    return (labels[..., None] >> shifts & 1).flatten(-2).float()
+
+
+def bits_to_labels(values: Tensor, bits: int) -> Tensor:
+    """The inverse of :func:`labels_to_bits`; anything above 1/2 is a one."""
+    weights = 1 << torch.arange(bits - 1, -1, -1, device=values.device)
+    ones: Tensor = values.reshape(*values.shape[:-1], -1, bits) > 0.5
+    return (ones * weights).sum(dim=-1)
+
+
+@lru_cache(maxsize=16)
+def _interleaver(length: int) -> Tensor:
+    """(length,) int64, a permutation, the same at both ends."""
+    return torch.argsort(uniform((length,), generator=stream(0, "interleaver")), stable=True)

@@ -1,0 +1,273 @@
+"""The learned system that sends codeword numbers: an autoencoder round a digital link.
+
+image -> encoder -> codebook of each scale -> labels -> link -> labels -> codewords -> decoder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vqlink.links.indices import IndexLink
+from vqlink.protocols import Point, QuantizerOutput, Transmission, VqlinkError
+from vqlink.quantizers.labels import label_bits, neighbourly_labels
+from vqlink.quantizers.vector import VectorQuantizer
+from vqlink.rng import Generators, uniform
+from vqlink.systems.tiling import pad_to_multiple, tiled
+
+_TILE = 512  # pixels a side
+
+
+class MultiscaleImageEncoder(Protocol):
+    """(B, 3, H, W) in [0, 1] -> (B, H / stride, W / stride, width) for each of ``strides``."""
+
+    strides: tuple[int, ...]
+    stride: int
+    reach: int
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]: ...
+
+
+class MultiscaleImageDecoder(Protocol):
+    """(B, h, w, width) of each scale -> (B, 3, H, W)."""
+
+    reach: int
+
+    def __call__(self, features: Sequence[Tensor]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class IndexCodeOutput:
+    """One pass of training.
+
+    Attributes:
+        received: as the input, float32, not clamped.
+        quantized: of each scale.
+    """
+
+    received: Tensor
+    quantized: tuple[QuantizerOutput, ...]
+
+
+class IndexCode(nn.Module):
+    """An image transceiver on codebooks, one a scale, and a digital link.
+
+    Args:
+        encoder, link, decoder: the parts.
+        quantizers: one a scale. All :class:`VectorQuantizer`, or all identities: then nothing can
+            be sent, and :meth:`reconstruct` gives the upper bound of this net.
+        name: what tables and rows call it.
+
+    The codewords' labels on the air are part of the weights: both ends must agree on them. They
+    are the codewords' numbers until :meth:`label_codewords` orders them.
+
+    Example:
+        >>> codec = load("vqdeepsc-4")                                      # doctest: +SKIP
+        >>> indices = codec.encode(images)                                  # doctest: +SKIP
+        >>> sent = codec.transmit(images, Point(snr_db=10.0), generator=g)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        quantizers: Sequence[nn.Module],
+        link: IndexLink,
+        decoder: nn.Module,
+        *,
+        name: str = "index-code",
+    ) -> None:
+        super().__init__()
+        self.encoder, self.link, self.decoder = encoder, link, decoder
+        self.quantizers = nn.ModuleList(quantizers)
+        self._name = name
+        for scale, quantizer in enumerate(self.codebooks):
+            self.register_buffer(f"labels{scale}", torch.arange(quantizer.size))
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def codebooks(self) -> list[VectorQuantizer]:
+        """The quantizers; empty for the upper bound."""
+        return [q for q in self.quantizers if isinstance(q, VectorQuantizer)]
+
+    def labels(self, scale: int) -> Tensor:
+        """(K,) int64: the label of each codeword of a scale."""
+        return self.get_buffer(f"labels{scale}")
+
+    def label_codewords(self) -> None:
+        """Label the codewords so that a wrong bit picks a near one; to be done after training."""
+        for scale, quantizer in enumerate(self.codebooks):
+            self.labels(scale).copy_(neighbourly_labels(quantizer.codebook.detach().cpu()))
+
+    def counts(self, height: int, width: int) -> list[int]:
+        """Vectors of each scale of an image, padding to whole blocks included."""
+        stride = self._encoder.stride
+        cells = -(-height // stride) * -(-width // stride)
+        return [cells * (stride // s) ** 2 for s in self._encoder.strides]
+
+    def uses(self, height: int, width: int) -> int:
+        """Complex channel uses of an image: CRC, parity and padding included."""
+        return self.link.uses(self.counts(height, width))
+
+    def forward(self, x: Tensor, *, generator: Generators, flip: float = 0.0) -> IndexCodeOutput:
+        """Images (B, 3, H, W) without a channel, for training; sides multiples of the stride.
+
+        Args:
+            generator: for quantizers that draw noise, and for ``flip``.
+            flip: probability that a label's bit is wrong, to train with errors.
+        """
+        quantized = tuple(
+            quantizer(z.float(), generator=generator)
+            for quantizer, z in zip(self.quantizers, self._encoder(x), strict=True)
+        )
+        values = [out.values for out in quantized]
+        if flip > 0:
+            for scale, (quantizer, out) in enumerate(zip(self.codebooks, quantized, strict=True)):
+                wrong = self._flipped(scale, out.indices, flip, generator)
+                # The step from codeword to codeword is the channel's, without a gradient.
+                step = quantizer.decode(wrong) - quantizer.decode(out.indices)
+                values[scale] = values[scale] + step
+        return IndexCodeOutput(self._decoder(values).float(), quantized)
+
+    def _flipped(
+        self, scale: int, indices: Tensor | None, flip: float, generator: Generators
+    ) -> Tensor:
+        assert indices is not None
+        labels = self.labels(scale)
+        width = label_bits(labels.numel())
+        draws = uniform((*indices.shape, width), generator=generator, like=indices) < flip
+        weights = 1 << torch.arange(width, device=indices.device)
+        wrong = labels[indices] ^ (draws * weights).sum(dim=-1)
+        return torch.argsort(labels)[wrong]
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, H, W) of any size -> int64 indices (B, h, w), one tensor a scale.
+
+        Raises:
+            VqlinkError: for the upper bound, which has no codebooks.
+        """
+        codebooks = self._needed_codebooks()
+        strides, stride = self._encoder.strides, self._encoder.stride
+
+        def indices(part: Tensor) -> Tensor:
+            """All scales in the cells of the coarsest, as channels: (B, 64 + 16 + ..., h, w)."""
+            found = [
+                functional.pixel_unshuffle(
+                    quantizer.encode(z.float())[:, None].float(), stride // s
+                )
+                for quantizer, z, s in zip(codebooks, self._encoder(part), strides, strict=True)
+            ]
+            return torch.cat(found, dim=1)
+
+        padded = pad_to_multiple(x.to(memory_format=torch.channels_last), stride)
+        cells = tiled(
+            indices, padded, scale=1 / stride, reach=self._encoder.reach, tile=_TILE, unit=stride
+        )
+        return tuple(z[:, 0].round().long() for z in self._from_cells(cells))
+
+    @torch.no_grad()
+    def decode(self, indices: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Indices of each scale -> images (B, 3, *size) in [0, 1].
+
+        An index of -1 is one that the link concealed; the mean of its codebook stands in.
+        """
+        codebooks, stride = self._needed_codebooks(), self._encoder.stride
+        cells = torch.cat(
+            [
+                functional.pixel_unshuffle(scale[:, None].float(), stride // s)
+                for scale, s in zip(indices, self._encoder.strides, strict=True)
+            ],
+            dim=1,
+        )
+
+        def image(part: Tensor) -> Tensor:
+            scales = [z[:, 0].round().long() for z in self._from_cells(part)]
+            return self._decoder(
+                [_look_up(q, scale) for q, scale in zip(codebooks, scales, strict=True)]
+            )
+
+        reach = -(-self._decoder.reach // stride)
+        whole = tiled(image, cells, scale=stride, reach=reach, tile=_TILE // stride, unit=1)
+        return whole[..., : size[0], : size[1]].float().clamp(0, 1)
+
+    @torch.no_grad()
+    def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
+        """Images (B, 3, H, W) of any size as indices across the channel and back.
+
+        Every message is decoded from what arrived, so there are no outages; ``stats`` has the
+        part of the bits in lost blocks.
+
+        Raises:
+            ValueError: if ``x`` is not (B, 3, H, W).
+        """
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f"images must be (B, 3, H, W), not {tuple(x.shape)}")
+        batch, _, height, width = x.shape
+        sent = tuple(self.labels(i)[indices] for i, indices in enumerate(self.encode(x)))
+        link = self.link(sent, point, generator=generator)
+        received = []
+        for scale, labels in enumerate(link.received):
+            known = torch.argsort(self.labels(scale))[labels.clamp_min(0)]
+            received.append(torch.where(labels < 0, -1, known))
+        return Transmission(
+            received=self.decode(received, (height, width)),
+            uses=torch.full((batch,), link.uses, dtype=torch.int64),
+            tx_power=link.tx_power,
+            outage=torch.zeros(batch, dtype=torch.bool),
+            stats=link.stats,
+        )
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """What the decoder makes of hard codes (or of the features, without codebooks).
+
+        No channel: an upper bound, not a result. Images (B, 3, H, W) of up to a few megapixels.
+        """
+        height, width = x.shape[-2:]
+        padded = pad_to_multiple(x.to(memory_format=torch.channels_last), self._encoder.stride)
+        hard = [
+            quantizer.hard(z.float())  # type: ignore[operator]
+            for quantizer, z in zip(self.quantizers, self._encoder(padded), strict=True)
+        ]
+        return self._decoder(hard)[..., :height, :width].float().clamp(0, 1)
+
+    def _from_cells(self, cells: Tensor) -> list[Tensor]:
+        """The inverse of the cells of :meth:`encode`: (B, 1, h, w) of each scale."""
+        factors = [self._encoder.stride // s for s in self._encoder.strides]
+        parts = torch.split(cells, [factor**2 for factor in factors], dim=1)
+        return [
+            functional.pixel_shuffle(part, factor)
+            for part, factor in zip(parts, factors, strict=True)
+        ]
+
+    def _needed_codebooks(self) -> list[VectorQuantizer]:
+        if not self.codebooks:
+            raise VqlinkError(
+                f"{self.name} has no codebooks: it is an upper bound, nothing to send"
+            )
+        return self.codebooks
+
+    # nn.Module keeps parts as plain modules; these name what the code relies on.
+    @property
+    def _encoder(self) -> MultiscaleImageEncoder:
+        return self.encoder  # type: ignore[return-value]
+
+    @property
+    def _decoder(self) -> MultiscaleImageDecoder:
+        return self.decoder  # type: ignore[return-value]
+
+
+def _look_up(quantizer: VectorQuantizer, indices: Tensor) -> Tensor:
+    values = quantizer.decode(indices.clamp_min(0))
+    if not bool((indices < 0).any()):
+        return values
+    mean = quantizer.codebook.detach().mean(dim=0)
+    return torch.where((indices < 0)[..., None], mean, values)
