@@ -9,6 +9,16 @@ from vqlink.errors import VqlinkError
 from vqlink.experiments.reproduction import Experiment
 
 _MODULES = {
+    "deepjsccq-fig5": ("deepjsccq:fig5", "001, Fig. 5-6: codes for one SNR, beside HEVC + LDPC"),
+    "deepjsccq-fig7": ("deepjsccq:fig7", "001, Fig. 7: orders of QAM against no quantization"),
+    "deepjsccq-fig8": ("deepjsccq:fig8", "001, Fig. 8: learned constellations against QAM, AWGN"),
+    "deepjsccq-fig9": (
+        "deepjsccq:fig9",
+        "001, Fig. 9: the same in slow fading, beside HEVC",
+    ),
+    "deepjsccq-fig10": ("deepjsccq:fig10", "001, Fig. 10-11: how often each point is sent"),
+    "deepjsccq-fig12": ("deepjsccq:fig12", "001, Fig. 12: quality over the bandwidth ratio"),
+    "vqdeepsc-fig3": ("vqdeepsc_fig3", "004, Fig. 3: SSIM over SNR in three channels"),
     "nsvq-table1": ("nsvq_table1", "002, Table 1: NSVQ against STE and EMA in a VQ-VAE, CIFAR-10"),
     "nsvq-table2": ("nsvq_table2", "002, Table 2: codebooks of two-dimensional toy data"),
 }
@@ -28,7 +38,8 @@ def find(name: str) -> Experiment:
     if name not in _MODULES:
         close = difflib.get_close_matches(name, _MODULES, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise VqlinkError(f"unknown experiment {name!r}{hint} (known: {', '.join(_MODULES)})")
-    module = import_module(f"vqlink.experiments.{_MODULES[name][0]}")
-    experiment: Experiment = module.reproduce
+        raise VqlinkError(f"unknown experiment {name!r}{hint} (`vqlink reproduce` lists them)")
+    module, _, function = _MODULES[name][0].partition(":")
+    found = import_module(f"vqlink.experiments.{module}")
+    experiment: Experiment = getattr(found, function or "reproduce")
     return experiment

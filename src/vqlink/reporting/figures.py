@@ -66,6 +66,25 @@ def curves_figure(
     return _svg(figure)
 
 
+def points_figure(
+    constellations: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[float]]],
+) -> str:
+    """Constellations as (points (M, 2), share of each), four to a row; area goes with the share."""
+    rows = -(-len(constellations) // 4)
+    figure = _figure(10.4, 2.8 * rows)
+    for place, (name, (points, shares)) in enumerate(constellations.items()):
+        axes = figure.add_subplot(rows, 4, place + 1)
+        sizes = [900 * share + 0.5 for share in shares]
+        axes.scatter(
+            [x for x, _ in points], [y for _, y in points], s=sizes, color=COLOURS[0], alpha=0.8
+        )
+        axes.set_title(name, fontsize=8)
+        axes.set_aspect("equal")
+        axes.tick_params(labelsize=6)
+        axes.grid(visible=True, color="#E5E5E5", linewidth=0.6)
+    return _svg(figure)
+
+
 def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     FigureCanvasSVG(figure)

@@ -70,6 +70,10 @@ class JSCC(nn.Module):
         encoder, quantizer, link, decoder: the parts; the quantizer sees latents in pairs (I, Q).
         name: what tables and rows call it.
 
+    Attributes:
+        told_snr_db: what :meth:`transmit` tells both nets of the SNR, whatever it is; None: the
+            truth. So a code behaves that was made for one SNR and meets another.
+
     Example:
         >>> codec = load("jscc-q64-awgn-1-12")                              # doctest: +SKIP
         >>> symbols = codec.encode(images, snr_db=10.0)                     # doctest: +SKIP
@@ -89,6 +93,7 @@ class JSCC(nn.Module):
         self.encoder, self.decoder = encoder, decoder
         self.quantizer, self.link = quantizer, link
         self._name = name
+        self.told_snr_db: float | None = None
 
     @property
     def name(self) -> str:
@@ -130,9 +135,24 @@ class JSCC(nn.Module):
         Returns:
             (B, h, w, channels / 2) complex64, at the power that the link's constraint gives.
         """
-        (z,) = self.link.drive((self._latents(x, Point(snr_db=snr_db)),), self._quantizer)
-        hard = self._quantizer.hard(_pairs(z))
+        hard = self._quantizer.hard(self._driven(x, snr_db))
         return torch.view_as_complex(self.link.amplify(hard).contiguous())
+
+    @torch.no_grad()
+    def points(self, x: Tensor, snr_db: float | Tensor) -> Tensor:
+        """Images (B, 3, H, W) of any size -> which points of the alphabet go on the air.
+
+        Returns:
+            (B, h, w, channels / 2) int64.
+
+        Raises:
+            TypeError: for a code without quantization.
+        """
+        return self._quantizer.encode(self._driven(x, snr_db))
+
+    def _driven(self, x: Tensor, snr_db: float | Tensor) -> Tensor:
+        (z,) = self.link.drive((self._latents(x, Point(snr_db=snr_db)),), self._quantizer)
+        return _pairs(z)
 
     @torch.no_grad()
     def decode(self, symbols: Tensor, snr_db: float | Tensor, size: tuple[int, int]) -> Tensor:
@@ -152,8 +172,11 @@ class JSCC(nn.Module):
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), not {tuple(x.shape)}")
         batch, _, height, width = x.shape
-        _, link = self._send(self._latents(x, point), point, generator)
-        heard = self._heard_snr(point.snr(batch, x.device), link)
+        told = point if self.told_snr_db is None else Point(snr_db=self.told_snr_db)
+        _, link = self._send(self._latents(x, told), point, generator)
+        heard = told.snr(batch, x.device)
+        if self.told_snr_db is None:
+            heard = self._heard_snr(heard, link)
         return Transmission(
             received=self._image(link.received[0], heard, (height, width)),
             uses=torch.full((batch,), link.uses, dtype=torch.int64),
