@@ -1,4 +1,4 @@
-"""Write the figures of README.md, docs/results.md and docs/quantizers.md from measured files.
+"""Write the figures of README.md and of the pages in docs/ from measured files.
 
     python benchmarks/figures.py
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from vqlink.evaluation.rows import Row, read_rows
 from vqlink.evaluation.run import Summary, summarise
@@ -34,6 +35,8 @@ def main() -> None:
     text = _headline(rows)
     fill(ROOT / "README.md", text)
     fill(ROOT / "docs" / "quantizers.md", quantizer_figures())
+    for page in ("deepjsccq", "vqdeepsc"):
+        fill(ROOT / "docs" / f"{page}.md", documents(page))
     parts = [(ROOT / "docs" / "results-words.md").read_text().rstrip(), ""]
     for ratio, some in rows.items():
         psnr = [row for row in some if row.metric == "psnr"]
@@ -66,6 +69,37 @@ def quantizer_figures() -> str:
         if path.exists():
             parts += [_reproduction(summarise_rows(cells.read_rows(path), path)), ""]
     return "\n".join(parts)
+
+
+def documents(page: str) -> str:
+    """The tables and claims that ``vqlink reproduce`` left in results/ for a paper's page."""
+    parts = []
+    for path in sorted((ROOT / "results").glob(f"{page}-*.json"), key=_natural):
+        parts += [_document(json.loads(path.read_text())), ""]
+    return "\n".join(parts)
+
+
+def _natural(path: Path) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", path.stem)]
+
+
+def _document(found: dict[str, Any]) -> str:
+    verdicts = {True: "held", False: "**not held**", None: "open"}
+    lines = [f"### {found['title']}", "", f"`vqlink reproduce {found['experiment']}`", ""]
+    lines += ["| claim | | figures |", "|---|---|---|"]
+    lines += [f"| {c['text']} | {verdicts[c['held']]} | {c['figures']} |" for c in found["claims"]]
+    lines.append("")
+    for plot in found["plots"]:
+        lines += [f"![{Path(plot).stem}](../results/{Path(plot).name})", ""]
+    if found["table"]:
+        columns = list(found["table"][0])
+        lines += ["<details><summary>The table</summary>", ""]
+        lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+        for row in found["table"]:
+            cells = ("" if value is None else str(value) for value in row.values())
+            lines.append("| " + " | ".join(cells) + " |")
+        lines += ["", "</details>", ""]
+    return "\n".join([*lines, *(f"- {note}" for note in found["notes"]), ""])
 
 
 def _speed() -> str:

@@ -116,7 +116,7 @@ def test_zoo_json_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) ->
     status, text, _ = call(capsys, "zoo", "--json")
     assert status == 0
     keys = {"name", "recipe", "paper", "source", "channel", "rho", "bits", "params", "sha256",
-            "expected"}  # fmt: skip
+            "expected", "featured"}  # fmt: skip
     entries = json.loads(text)
     assert entries
     for entry in entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,8 +30,9 @@ def reproduce_command(
 ) -> None:
     """Reproduce a table or a figure of a paper.
 
-    Rows of finished parts stay in OUT, so an interrupted experiment goes on where it was. With the
-    rows that ship in results/, the table and the plots are redrawn from them at once.
+    Rows of finished parts stay in OUT, so an interrupted experiment goes on where it was; table and
+    claims go to EXPERIMENT.json there. With the rows that ship in results/, the table and the plots
+    are redrawn from them at once.
     """
     from vqlink.experiments import catalogue
 
@@ -42,9 +44,12 @@ def reproduce_command(
     run = catalogue.find(experiment)
     check_folder(out)
     # A smoke test's rows must never mix with measurements.
-    result = run(budget, out / "smoke" if budget == "smoke" else out, jobs)  # type: ignore[arg-type]
+    folder = out / "smoke" if budget == "smoke" else out
+    result = run(budget, folder, jobs)  # type: ignore[arg-type]
+    document = result.document()
+    (folder / f"{result.name}.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     if as_json:
-        print_json(result.document())
+        print_json(document)
     else:
         _print(result)
 

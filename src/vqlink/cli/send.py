@@ -52,7 +52,7 @@ def send_command(
         raise VqlinkError(str(error)) from None
     config, channel_text = open_channel(channel)
     image = open_image(source)
-    learned = tuple(system) if system else default_systems(ratio)
+    learned = tuple(system) if system else default_systems(ratio, config)
     names = tuple(dict.fromkeys((*learned, *(against if against is not None else _AGAINST))))
     systems = open_systems(names, config, ratio)
     check_folder(out)

@@ -84,15 +84,20 @@ def symbol_channel(channel: ChannelConfig) -> SymbolChannel:
     return built
 
 
-def default_systems(rho: Fraction) -> tuple[str, ...]:
-    """The shipped image codes at ``rho``, the constellation-constrained first.
+def default_systems(rho: Fraction, channel: ChannelConfig) -> tuple[str, ...]:
+    """The featured image codes at ``rho``, the constellation-constrained first.
+
+    Those that were trained for this kind of channel, or else those for AWGN.
 
     Raises:
         VqlinkError: when there are none, naming the ratios that there are.
     """
-    found = [entry for entry in entries() if entry.rho == rho]
+    featured = [entry for entry in entries() if entry.featured]
+    at_rho = [entry for entry in featured if entry.rho == rho]
+    found = [e for e in at_rho if e.channel == channel_name(channel)]
+    found = found or [e for e in at_rho if e.channel == "awgn"]
     if not found:
-        known = sorted({entry.rho for entry in entries()}, reverse=True)
+        known = sorted({entry.rho for entry in featured}, reverse=True)
         ratios = ", ".join(str(value) for value in known) or "none"
         raise VqlinkError(f"no weights for rho {rho}: the zoo has {ratios}")
     return tuple(e.name for e in sorted(found, key=lambda entry: entry.bits or math.inf))

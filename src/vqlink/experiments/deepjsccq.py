@@ -179,7 +179,7 @@ def _measure(
     if channel == "awgn":
         snr_db, repeats = tuple(float(x) for x in range(0, 21, 2)), 1
     else:
-        snr_db, repeats = tuple(float(x) for x in range(0, 21, 4)), 8
+        snr_db, repeats = tuple(float(x) for x in range(0, 21, 4)), 5
     if budget == "smoke":
         snr_db, repeats = snr_db[::5], 1
     sweep = Sweep("data/kodak", _pictures(budget), snr_db, repeats)

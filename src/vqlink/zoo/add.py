@@ -15,7 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vqlink.config.channels import channel_name
-from vqlink.config.schema import MODEMS, IndexLinkConfig, Recipe, SoftToHardConfig
+from vqlink.config.schema import (
+    MODEMS,
+    IdentityConfig,
+    IndexLinkConfig,
+    QAMConfig,
+    Recipe,
+    SoftToHardConfig,
+    ValuesLinkConfig,
+)
 from vqlink.config.weights import load_weights, read_config, read_tensors, save_weights
 from vqlink.metrics.image import psnr
 from vqlink.protocols import Point
@@ -43,12 +51,22 @@ def add(folder: Path) -> Entry:
         params=sum(parameter.numel() for parameter in system.parameters()),
         sha256=sha256,
         expected=Expected(_CASE, _SIDE, _SNR_DB, _SEED, measure_expected(target)),
+        featured=is_featured(recipe),
     )
     kept = {e.name: e for e in entries() if e.name != entry.name} | {entry.name: entry}
     listed = [{**asdict(e), "rho": str(e.rho)} for e in sorted(kept.values(), key=lambda e: e.name)]
     MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
     entries.cache_clear()
     return entry
+
+
+def is_featured(recipe: Recipe) -> bool:
+    """The codes of a ratio that are shown first: 64-QAM and no quantization."""
+    quantizer = recipe.quantizer
+    fixed = isinstance(quantizer, QAMConfig) and quantizer.order == 64
+    return isinstance(recipe.link, ValuesLinkConfig) and (
+        fixed or isinstance(quantizer, IdentityConfig)
+    )
 
 
 def bits_per_use(recipe: Recipe) -> float | None:

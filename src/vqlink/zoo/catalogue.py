@@ -39,7 +39,12 @@ class Expected:
 
 @dataclass(frozen=True)
 class Entry:
-    """One set of weights. ``bits`` per channel use is None for an unquantised code."""
+    """One set of weights.
+
+    Attributes:
+        bits: per channel use; None for an unquantised code.
+        featured: one of those that ``vqlink send`` takes where no system is named.
+    """
 
     name: str
     recipe: str
@@ -51,6 +56,7 @@ class Entry:
     params: int
     sha256: str
     expected: Expected
+    featured: bool = False
 
     @property
     def folder(self) -> Path:
