@@ -26,6 +26,9 @@ SHORT = (
     "source.crop=32", "training.steps=6", "training.warmup=2", "training.messages=2",
     "training.log_every=1", "quantizer.replacement.every=2",
 )  # fmt: skip
+STRAIGHT = (
+    "quantizer.gradient=straight_through", "quantizer.learning=ema", "losses.commitment=1.25",
+)  # fmt: skip
 GAN = "training.adversary={weight: 1.0, learning_rate: 1.0e-3, width: 4}"
 
 
@@ -37,12 +40,12 @@ def recipe_of(pictures: Path, *overrides: str) -> Recipe:
     "overrides",
     [
         (GAN,),
-        ("training.flip=0.05",),
+        (*STRAIGHT, "training.flip=0.05"),
         (
-            "quantizer.learning=loss", "losses.codebook=5.0",
+            *STRAIGHT, "quantizer.learning=loss", "losses.codebook=5.0",
             "quantizer.replacement={every: 2, until: 6}",
         ),
-        ("quantizer.gradient=noise", "quantizer.learning=gradient", "losses.commitment=0.0"),
+        ("quantizer.gradient=noise",),
     ],
     ids=["adversary", "flip", "codebook-loss", "nsvq"],
 )  # fmt: skip
@@ -76,7 +79,7 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(
 
 
 def test_a_run_ships_labels_of_the_averaged_codebooks(picture_folder: Path, tmp_path: Path) -> None:
-    train(recipe_of(picture_folder), tmp_path / "run", progress=False)
+    train(recipe_of(picture_folder, *STRAIGHT), tmp_path / "run", progress=False)
     system, _ = load_weights(tmp_path / "run" / "weights")
     assert isinstance(system, IndexCode)
     shipped = [system.labels(scale).clone() for scale in range(4)]
@@ -126,8 +129,8 @@ def test_the_discriminator_has_the_paper_s_sizes() -> None:
         ("quantizer.sizes=[16, 8]", "one codebook a scale"),
         ("quantizer.sizes=[16, 8, 4, 3]", "quantizer.sizes"),
         ("losses.codebook=1.0", "learning loss"),
-        ("quantizer.gradient=noise", "has no commitment"),
-        ("quantizer.learning=gradient", "loss or ema"),
+        ("losses.commitment=1.0", "has no commitment"),
+        ("quantizer.learning=loss", "gradient or ema"),
         ("decoder.stem=8", "those of the encoder"),
         ("source.crop=40", "multiple of 16"),
         ("link={kind: values}", "link.kind indices"),
@@ -143,3 +146,18 @@ def test_settings_that_do_not_fit_are_refused(override: str, message: str) -> No
 def test_an_adversary_is_for_index_codes() -> None:
     with pytest.raises(VqlinkError, match="index codes"):
         load_recipe("jscc-awgn-1-12", ["training.flip=0.1"])
+
+
+def test_codebooks_of_initial_weights_are_kept(picture_folder: Path, tmp_path: Path) -> None:
+    """k-means starts fresh codebooks only: those of weights to go on from have been learned."""
+    train(recipe_of(picture_folder), tmp_path / "first", progress=False)
+    still = ("training.steps=1", "training.learning_rate=1e-9", "quantizer.replacement.until=1")
+    recipe = recipe_of(picture_folder, *still)
+    weights = tmp_path / "first" / "weights"
+    train(recipe, tmp_path / "second", initial=weights, progress=False)
+    before, after = (
+        load_file(tmp_path / n / "weights" / "model.safetensors") for n in ("first", "second")
+    )
+    for scale in range(4):
+        name = f"quantizers.{scale}.codebook"
+        assert torch.allclose(before[name], after[name], atol=1e-5)

@@ -75,10 +75,10 @@ def _build_index_code(recipe: Recipe, encoder: MultiscaleEncoderConfig) -> Index
     else:
         quantizers, bits = [Identity() for _ in widths], []
     return IndexCode(
-        MultiscaleEncoder(encoder.width, stem=encoder.stem, first=encoder.first),
+        MultiscaleEncoder(encoder.width, stem=encoder.stem, first=encoder.first, norm=encoder.norm),
         quantizers,
         build_index_link(recipe.link, bits),
-        MultiscaleDecoder(encoder.width, stem=encoder.stem, first=encoder.first),
+        MultiscaleDecoder(encoder.width, stem=encoder.stem, first=encoder.first, norm=encoder.norm),
         name=recipe.name,
     )
 

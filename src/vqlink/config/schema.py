@@ -75,11 +75,16 @@ class DeepJSCCEncoderConfig(DeepJSCCNet):
 
 
 class MultiscaleNet(Part):
-    """The net of 004, Fig. 2: ``width`` of each scale, the largest scale first."""
+    """The net of 004, Fig. 2: ``width`` of each scale, the largest scale first.
+
+    ``norm: none`` leaves the batch normalisation out. Its noise, in batches of few pictures, hides
+    the brightness of a picture from the net, which then stalls at 24 dB.
+    """
 
     kind: Literal["multiscale"] = "multiscale"
     width: tuple[int, ...] = Field((128, 256, 512, 1024), min_length=1, max_length=6)
     stem: int = Field(64, ge=1)
+    norm: Literal["batch", "none"] = "batch"
 
 
 class MultiscaleEncoderConfig(MultiscaleNet):
@@ -324,9 +329,9 @@ class Recipe(Part):
             raise ValueError("the multiscale encoder needs quantizer.kind codebooks or identity")
         if not 1 <= encoder.first <= len(encoder.width):
             raise ValueError("encoder.first is the number of a scale")
-        nets = MultiscaleNet(width=encoder.width, stem=encoder.stem)
+        nets = MultiscaleNet(width=encoder.width, stem=encoder.stem, norm=encoder.norm)
         if self.decoder != nets:
-            raise ValueError("decoder.width and decoder.stem are those of the encoder")
+            raise ValueError("decoder.width, stem and norm are those of the encoder")
         if isinstance(self.quantizer, CodebooksConfig):
             if len(self.quantizer.sizes) != len(encoder.strides):
                 raise ValueError("quantizer.sizes needs one codebook a scale")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
+
+Norm = Literal["batch", "none"]
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -10,14 +14,19 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
 
 
+def norm(channels: int, kind: Norm) -> list[nn.Module]:
+    """Batch normalisation, or nothing."""
+    return [nn.BatchNorm2d(channels)] if kind == "batch" else []
+
+
 class PReLUResidual(nn.Module):
     """conv, BN, PReLU, conv, added to the input. Shape: (B, C, h, w) -> the same; reach 2."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kind: Norm = "batch") -> None:
         super().__init__()
         self.net = nn.Sequential(
             conv3x3(channels, channels),
-            nn.BatchNorm2d(channels),
+            *norm(channels, kind),
             nn.PReLU(),
             conv3x3(channels, channels),
         )
@@ -27,30 +36,30 @@ class PReLUResidual(nn.Module):
         return out
 
 
-def down_block(inputs: int, outputs: int) -> nn.Sequential:
+def down_block(inputs: int, outputs: int, kind: Norm = "batch") -> nn.Sequential:
     """Residual, strided convolution, residual, BN, PReLU, convolution: half the size.
 
     Reach: 3 positions at the input's size and 3 at the output's.
     """
     return nn.Sequential(
-        PReLUResidual(inputs),
+        PReLUResidual(inputs, kind),
         conv3x3(inputs, outputs, stride=2),
-        PReLUResidual(outputs),
-        nn.BatchNorm2d(outputs),
+        PReLUResidual(outputs, kind),
+        *norm(outputs, kind),
         nn.PReLU(),
         conv3x3(outputs, outputs),
     )
 
 
-def up_block(inputs: int, outputs: int) -> nn.Sequential:
+def up_block(inputs: int, outputs: int, kind: Norm = "batch") -> nn.Sequential:
     """Residual, transposed convolution, convolution, BN, PReLU: twice the size.
 
     Reach: 3 positions at the input's size and 1 at the output's.
     """
     return nn.Sequential(
-        PReLUResidual(inputs),
+        PReLUResidual(inputs, kind),
         nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1),
         conv3x3(outputs, outputs),
-        nn.BatchNorm2d(outputs),
+        *norm(outputs, kind),
         nn.PReLU(),
     )

@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 _BUFFER = 1 << 21  # floats: 8 MiB; larger ones leave the cache, smaller ones starve the product
+_SEGMENT = 1024  # vectors of one parent from which on it is searched by itself
 _TREE_FROM = 256  # codewords from which on a k-d tree beats the product in up to 3 dimensions
 
 
@@ -51,6 +52,63 @@ def nearest(vectors: Tensor, codebook: Tensor, weights: Tensor | None = None) ->
             scale = None if weights is None else weights.float()
             return _search(vectors, centre, centred if scale is None else centred * scale, scale)
         return _search_weighted(vectors, centre, centred, weights)
+
+
+@torch.no_grad()
+def nearest_child(vectors: Tensor, children: Tensor, parents: Tensor) -> Tensor:
+    """The nearest of each vector's own m codewords: those of its parent.
+
+    Vectors are sorted by parent. A parent of many is searched by itself, as :func:`nearest` does
+    it; the others go together by the power of two that holds their number, each a row of one
+    batched product. So the cost is that of N x m distances, at most twice, however the vectors
+    spread over the parents, and the memory is bounded.
+
+    Args:
+        vectors: (N, D) finite; residuals, which have no common offset.
+        children: (P, m, D) codewords of each parent.
+        parents: (N,) int64 in [0, P).
+
+    Returns:
+        (N,) int64 in [0, m).
+
+    Raises:
+        ValueError: if the shapes don't fit.
+    """
+    count, dim = vectors.shape
+    size = children.shape[1]
+    if children.ndim != 3 or children.shape[2] != dim or parents.shape != (count,):
+        raise ValueError(
+            f"search takes (N, D), (P, m, D) and (N,), not {tuple(vectors.shape)}, "
+            f"{tuple(children.shape)}, {tuple(parents.shape)}"
+        )
+    with torch.autocast(vectors.device.type, enabled=False):
+        held = torch.bincount(parents, minlength=children.shape[0])
+        order = torch.argsort(parents, stable=True)
+        ordered = vectors.float().index_select(0, order)
+        ends = held.cumsum(0)
+        starts = ends - held
+        found = torch.empty(count, dtype=torch.int64, device=vectors.device)
+        for parent in torch.nonzero(held > _SEGMENT).flatten().tolist():
+            own = slice(int(starts[parent]), int(ends[parent]))
+            found[own] = nearest(ordered[own], children[parent])
+        biases = children.float().square().sum(dim=2)
+        low, width = 0, 1
+        while low < _SEGMENT:
+            rows = torch.nonzero((held > low) & (held <= width)).flatten()
+            chunk = max(1, _BUFFER // (width * max(size, dim)))
+            places = torch.arange(width, device=vectors.device)
+            for some in torch.split(rows, chunk) if rows.numel() else ():
+                # Rows shorter than the width repeat their last vector.
+                place = starts[some, None] + torch.minimum(places, held[some, None] - 1)
+                part = ordered.index_select(0, place.flatten()).view(-1, width, dim)
+                scores = torch.baddbmm(
+                    biases[some, None], part, children[some].float().mT, alpha=-2.0
+                )
+                found[place.flatten()] = scores.argmin(dim=2).flatten()
+            low, width = width, 2 * width
+        index = torch.empty_like(found)
+        index[order] = found
+        return index
 
 
 def _search(vectors: Tensor, centre: Tensor, centred: Tensor, scale: Tensor | None) -> Tensor:

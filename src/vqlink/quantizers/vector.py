@@ -237,7 +237,7 @@ class VectorQuantizer(nn.Module):
         flat, _ = self._flatten(z, None)
         self._move(
             torch.arange(self.size, device=flat.device),
-            kmeans(_gather(flat), self.size, generator=generator, iterations=iterations),
+            kmeans(gather_vectors(flat), self.size, generator=generator, iterations=iterations),
         )
         if self.learning == "ema":
             self.ema_count.fill_(1.0)
@@ -347,7 +347,7 @@ class VectorQuantizer(nn.Module):
             sums = torch.zeros_like(self.codebook) if self._sums is None else self._sums
         self._counts = self._sums = self._errors = None
         for values in (counts, errors, sums):
-            _all_reduce(values)
+            all_reduce(values)
         return counts, errors, sums
 
     def _replace(self, policy: Replacement, generator: torch.Generator) -> Tensor:
@@ -507,12 +507,13 @@ def _distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _all_reduce(values: Tensor) -> None:
+def all_reduce(values: Tensor) -> None:
+    """Sum over ranks, in place; nothing without a process group."""
     if _distributed():
         torch.distributed.all_reduce(values)
 
 
-def _gather(vectors: Tensor) -> Tensor:
+def gather_vectors(vectors: Tensor) -> Tensor:
     """The vectors of all ranks, in their order; ranks may hold different numbers."""
     if not _distributed():
         return vectors

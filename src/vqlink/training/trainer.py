@@ -86,7 +86,8 @@ class Trainer:
         self.system = build_system(recipe)
         if resume:
             check_same_recipe(self.state_path, recipe)
-        elif initial is not None or self.config.init_from is not None:
+        self.fresh = not resume and initial is None and self.config.init_from is None
+        if not resume and not self.fresh:
             load_overlap(self.system, _initial_tensors(initial or Path(str(self.config.init_from))))
         self.system = self.system.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.config.compile:
@@ -145,7 +146,7 @@ class Trainer:
         snr = self.fabric.to_device(snr)
         sent = self.source.batch(self.step, config.messages * config.windows)
         sent = self.fabric.to_device(sent).unflatten(0, (config.messages, config.windows))
-        if self.step == 0:
+        if self.step == 0 and self.fresh:
             self._start_codebooks(sent)
         loss, parts, received = self.model(sent, snr, generator=noise)
         if self.adversary is not None:

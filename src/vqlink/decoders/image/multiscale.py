@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.prelu_blocks import conv3x3, up_block
+from vqlink.layers.prelu_blocks import Norm, conv3x3, up_block
 
 
 class MultiscaleDecoder(nn.Module):
@@ -16,10 +16,12 @@ class MultiscaleDecoder(nn.Module):
         F4 -- conv, PReLU -- up -- concat F3 -- up -- concat F2 -- ... -- up -- conv -- x
 
     Args:
-        width, stem, first: as of the encoder.
+        width, stem, first, norm: as of the encoder.
     """
 
-    def __init__(self, width: Sequence[int], *, stem: int = 64, first: int = 1) -> None:
+    def __init__(
+        self, width: Sequence[int], *, stem: int = 64, first: int = 1, norm: Norm = "batch"
+    ) -> None:
         super().__init__()
         self.depth, self.first = len(width), first
         # In image pixels: 3 positions at each block's input and 1 at its output, and both ends.
@@ -30,7 +32,7 @@ class MultiscaleDecoder(nn.Module):
         for scale in range(self.depth, 0, -1):
             joined = scale < self.depth and scale >= first
             inputs = width[scale - 1] * (2 if joined else 1)
-            blocks.append(up_block(inputs, width[scale - 2] if scale > 1 else stem))
+            blocks.append(up_block(inputs, width[scale - 2] if scale > 1 else stem, norm))
         self.blocks = nn.ModuleList(blocks)
         # Only up-sampling layers change the size: the last transposed convolution has stride 1.
         self.exit = nn.ConvTranspose2d(stem, 3, 3, padding=1)

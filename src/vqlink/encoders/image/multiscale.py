@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from vqlink.layers.blocks import to_channels_last
-from vqlink.layers.prelu_blocks import conv3x3, down_block
+from vqlink.layers.prelu_blocks import Norm, conv3x3, down_block
 
 
 class MultiscaleEncoder(nn.Module):
@@ -20,13 +20,16 @@ class MultiscaleEncoder(nn.Module):
         stem: channels of the first convolution.
         first: number of the first scale that is sent, from 1; the paper's "three larger scales"
             are 2, 3 and 4.
+        norm: batch normalisation as in the paper, or none.
 
     Attributes:
         widths: channels of the scales that are sent.
         strides: their sizes, as fractions of the image's.
     """
 
-    def __init__(self, width: Sequence[int], *, stem: int = 64, first: int = 1) -> None:
+    def __init__(
+        self, width: Sequence[int], *, stem: int = 64, first: int = 1, norm: Norm = "batch"
+    ) -> None:
         super().__init__()
         if not 1 <= first <= len(width):
             raise ValueError(f"the first scale is one of 1 to {len(width)}, not {first}")
@@ -38,7 +41,7 @@ class MultiscaleEncoder(nn.Module):
         self.reach = 1 + sum(3 * 2**scale + 3 * 2 ** (scale + 1) for scale in range(len(width)))
         self.stem = nn.Sequential(conv3x3(3, stem), nn.PReLU())
         self.blocks = nn.ModuleList(
-            down_block(inputs, outputs)
+            down_block(inputs, outputs, norm)
             for inputs, outputs in zip([stem, *width[:-1]], width, strict=True)
         )
 

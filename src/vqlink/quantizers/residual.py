@@ -1,0 +1,428 @@
+"""Residual quantization in layers: each codes what the layers before it left over.
+
+With ``tree`` a layer's codebook is chosen by the codeword of the layer before (HR-VQVAE, 003): n
+layers of m codewords reach m^n leaves at the cost of n searches among m. Without, every layer has
+one codebook (plain residual vector quantization).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vqlink.protocols import QuantizerOutput
+from vqlink.quantizers.gradients import (
+    directional,
+    noise_substitution,
+    rotation,
+    straight_through,
+)
+from vqlink.quantizers.kmeans import kmeans
+from vqlink.quantizers.replacement import Replacement
+from vqlink.quantizers.search import nearest, nearest_child
+from vqlink.quantizers.vector import Learning, all_reduce, gather_vectors, perplexity
+from vqlink.rng import Generators, normal
+
+Path = Literal["straight_through", "rotation", "noise", "directional"]
+
+_LEARNING: dict[str, tuple[Learning, ...]] = {
+    "straight_through": ("loss", "ema"),
+    "rotation": ("loss", "ema"),
+    "noise": ("gradient", "ema"),
+    "directional": ("gradient", "ema"),
+}
+_LAPLACE = 1e-5
+_LEAST = 4  # vectors a codeword: a node with fewer is not judged by its children's use
+
+
+class ResidualQuantizer(nn.Module):
+    """Latents (..., D) -> the sum of one codeword a layer (003, eq. 3-4).
+
+        xi_0 = z,   e_i = the nearest codeword to xi_(i-1),   xi_i = xi_(i-1) - sg[e_i]
+
+    The index of a vector is its path from the root in mixed radix, the first layer most
+    significant. ``losses`` are those of eq. 5-6, unweighted: ``codebook`` and ``commitment`` are
+    the terms of the combined code and of all layers together, each a mean over vectors and
+    dimensions; a layer's codewords are moved by their own layer's term and, with ``combined``, by
+    that of the sum. ``noise`` and ``directional`` have no losses; the path goes round the combined
+    code. Evaluation gives ``decode(encode(z))``.
+
+    Upkeep is explicit, as in :class:`vqlink.quantizers.vector.VectorQuantizer`: call
+    :meth:`after_step` after each optimiser step, on every rank.
+
+    Args:
+        branches: codewords that each layer offers, the first layer first.
+        dim: D.
+        tree: children of their own for every codeword; False for plain residual quantization.
+        gradient, learning: as of the vector quantizer.
+        replacement: policy by which unused codewords become copies of used siblings, with all that
+            hangs below them; ``count="vectors"`` is what is counted, whatever the policy says.
+        combined: also the terms of the combined code in the losses.
+        decay, spread: as of the vector quantizer.
+
+    Raises:
+        ValueError: for a layer of fewer than 2 codewords, or a combination that can't learn.
+
+    Example:
+        >>> vq = ResidualQuantizer([8, 8, 8], 64)
+        >>> out = vq(torch.randn(2, 16, 16, 64))
+        >>> out.indices.shape, vq.bits_per_vector, vq.leaves
+        (torch.Size([2, 16, 16]), 9.0, 512)
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        branches: Sequence[int],
+        dim: int,
+        *,
+        tree: bool = True,
+        gradient: Path = "straight_through",
+        learning: Learning = "loss",
+        replacement: Replacement | None = None,
+        combined: bool = True,
+        decay: float = 0.99,
+        spread: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if not branches or min(branches) < 2 or dim < 1:
+            raise ValueError(f"every layer has at least 2 codewords, not {tuple(branches)}")
+        if gradient not in _LEARNING or learning not in _LEARNING[gradient]:
+            allowed = " or ".join(_LEARNING.get(gradient, ()))
+            raise ValueError(f"{gradient!r} learns its codebook by {allowed}, not by {learning!r}")
+        self.branches, self.dim, self.tree = tuple(branches), dim, tree
+        self.gradient, self.learning = gradient, learning
+        self.replacement, self.combined = replacement, combined
+        self.decay, self.spread = decay, spread
+        for layer, size in enumerate(self.branches):
+            rows = self._nodes(layer) * size
+            start = torch.empty(rows, dim).uniform_(-1 / size, 1 / size)
+            if learning == "ema":
+                self.register_buffer(f"codebook{layer}", start)
+                self.register_buffer(f"ema_count{layer}", torch.ones(rows))
+                self.register_buffer(f"ema_sum{layer}", start.clone())
+            else:
+                self.register_parameter(f"codebook{layer}", nn.Parameter(start))
+            self.register_buffer(f"hits{layer}", torch.zeros(rows, dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        # This rank's statistics since the last after_step; no buffers, which DDP would overwrite.
+        self._counts: list[Tensor] = []
+        self._sums: list[Tensor] = []
+
+    @property
+    def layers(self) -> int:
+        """Number of layers, n."""
+        return len(self.branches)
+
+    @property
+    def leaves(self) -> int:
+        """Different codes: the product of the branches."""
+        return math.prod(self.branches)
+
+    @property
+    def bits_per_vector(self) -> float:
+        return sum(math.log2(size) for size in self.branches)
+
+    def extra_repr(self) -> str:
+        return f"{self.branches}, {self.dim}, tree={self.tree}, gradient={self.gradient}"
+
+    def codebook(self, layer: int) -> Tensor:
+        """(nodes * m, D) codewords of a layer; those of parent p are rows p * m to p * m + m."""
+        return getattr(self, f"codebook{layer}")  # type: ignore[no-any-return]
+
+    def hits(self, layer: int) -> Tensor:
+        """(nodes * m,) vectors that chose each codeword since the last replacement."""
+        return self.get_buffer(f"hits{layer}")
+
+    def forward(self, z: Tensor, *, generator: Generators | None = None) -> QuantizerOutput:
+        """Quantise; in training mode with the gradient path, and count.
+
+        Args:
+            z: (..., D) finite.
+            generator: for the paths that draw noise, in training mode.
+
+        Raises:
+            ValueError: for another width, values that aren't finite, or a missing generator.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            flat = self._flatten(z)
+            rows = self._search(flat.detach())
+            parts = [
+                self.codebook(layer).index_select(0, chosen) for layer, chosen in enumerate(rows)
+            ]
+            combined = torch.stack(parts).sum(dim=0)
+            losses = {}
+            if self.training:
+                self._remember(flat.detach(), rows, parts)
+                values = self._through(flat, combined, generator)
+            else:
+                values = combined.detach()
+            if self.gradient in ("straight_through", "rotation"):
+                losses = self._losses(flat, parts, combined)
+            leaves = self._path(rows)
+            usage, stats = None, {}
+            for layer, chosen in enumerate(rows):
+                counts = torch.bincount(chosen, minlength=self.codebook(layer).shape[0])
+                usage = counts / counts.sum().clamp_min(1)
+                stats[f"perplexity{layer}"] = perplexity(usage)
+                stats[f"used{layer}"] = (counts > 0).float().mean()
+            if self.layers > 1 and not self.tree:
+                _, counts = leaves.unique(return_counts=True)  # type: ignore[no-untyped-call]
+                usage = None
+                stats["perplexity"] = perplexity(counts / counts.sum())
+            else:
+                stats["perplexity"] = stats[f"perplexity{self.layers - 1}"]
+            return QuantizerOutput(
+                values=values.reshape(z.shape),
+                indices=leaves.reshape(z.shape[:-1]),
+                losses=losses,
+                usage=usage,
+                stats=stats,
+            )
+
+    def hard(self, z: Tensor) -> Tensor:
+        """(..., D) -> (..., D) float32: ``decode(encode(z))``."""
+        return self.decode(self.encode(z))
+
+    @torch.no_grad()
+    def encode(self, z: Tensor) -> Tensor:
+        """(..., D) -> (...) int64 paths."""
+        with torch.autocast(z.device.type, enabled=False):
+            return self._path(self._search(self._flatten(z))).reshape(z.shape[:-1])
+
+    def decode(self, indices: Tensor, *, layers: int | None = None) -> Tensor:
+        """(...) int64 paths -> (..., D) float32, the sum of the first ``layers`` codewords.
+
+        Args:
+            layers: 0 to n; None for all. What a progressive link has when later layers are lost.
+        """
+        count = self.layers if layers is None else layers
+        if not 0 <= count <= self.layers:
+            raise ValueError(f"this quantizer has layers 0 to {self.layers}, not {count}")
+        total = torch.zeros(indices.numel(), self.dim, device=indices.device)
+        for layer, rows in enumerate(self.rows(indices)[:count]):
+            total += self.codebook(layer).detach().index_select(0, rows.reshape(-1))
+        return total.reshape(*indices.shape, self.dim)
+
+    def digits(self, indices: Tensor) -> list[Tensor]:
+        """(...) paths -> the choice in each layer, (...) int64 in [0, m)."""
+        digits = []
+        for size in reversed(self.branches):
+            digits.append(indices % size)
+            indices = torch.div(indices, size, rounding_mode="floor")
+        return digits[::-1]
+
+    def rows(self, indices: Tensor) -> list[Tensor]:
+        """(...) paths -> the row of each layer's :meth:`codebook`."""
+        rows, node = [], torch.zeros_like(indices)
+        for size, digit in zip(self.branches, self.digits(indices), strict=True):
+            rows.append(node * size + digit if self.tree else digit)
+            node = rows[-1]
+        return rows
+
+    @torch.no_grad()
+    def initialise(self, z: Tensor, *, generator: torch.Generator, iterations: int = 10) -> None:
+        """Start all codebooks by k-means from the root down, on latents (..., D) of all ranks.
+
+        A node that fewer vectors reach than it has codewords takes some of them, each a little
+        beside itself; one that none reaches, small copies of its layer's residuals.
+
+        Args:
+            generator: in the same state on every rank.
+        """
+        left = gather_vectors(self._flatten(z))
+        node = torch.zeros(left.shape[0], dtype=torch.int64, device=left.device)
+        for layer, size in enumerate(self.branches):
+            codebook = self.codebook(layer).data.view(-1, size, self.dim)
+            drawn = torch.randint(left.shape[0], (codebook.shape[0], size), generator=generator)
+            codebook.copy_(0.1 * left[drawn.to(left.device)])
+            order = torch.argsort(node, stable=True)
+            held = torch.bincount(node, minlength=codebook.shape[0]).tolist()
+            for parent, own in enumerate(torch.split(order, held)):
+                if own.numel():
+                    codebook[parent] = kmeans(
+                        left[own], size, generator=generator, iterations=iterations
+                    )
+            chosen = self._choose(layer, left, node)
+            left = left - self.codebook(layer).detach()[chosen]
+            node = chosen if self.tree else node
+            if self.learning == "ema":
+                self.get_buffer(f"ema_count{layer}").fill_(1.0)
+                self.get_buffer(f"ema_sum{layer}").copy_(self.codebook(layer))
+
+    @torch.no_grad()
+    def after_step(self, *, generator: torch.Generator) -> list[Tensor]:
+        """Sum the statistics over ranks, move running means, replace what is hardly used.
+
+        Args:
+            generator: for the replacement; in the same state on every rank.
+
+        Returns:
+            The rows of each layer's codebook that moved by replacement, (U,) int64.
+        """
+        self.steps += 1
+        counts, sums = self._take()
+        for layer, seen in enumerate(counts):
+            self.hits(layer).add_(seen)
+            if self.learning == "ema":
+                self._move_mean(layer, seen, sums[layer])
+        due = self.replacement is not None and int(self.steps) in self.replacement.steps
+        if not due:
+            return [torch.empty(0, dtype=torch.int64) for _ in self.branches]
+        moved = [
+            torch.zeros_like(self.hits(layer), dtype=torch.bool) for layer in range(self.layers)
+        ]
+        for layer in range(self.layers):
+            self._replace(layer, moved, generator)
+        for layer in range(self.layers):
+            self.hits(layer).zero_()
+        return [torch.nonzero(rows).flatten() for rows in moved]
+
+    def _nodes(self, layer: int) -> int:
+        """Codebooks of a layer."""
+        return math.prod(self.branches[:layer]) if self.tree else 1
+
+    def _flatten(self, z: Tensor) -> Tensor:
+        if z.ndim == 0 or z.shape[-1] != self.dim:
+            raise ValueError(f"this codebook takes latents (..., {self.dim}), not {tuple(z.shape)}")
+        flat = z.reshape(-1, self.dim).float()
+        if not torch.isfinite(flat.detach().sum()) and not torch.isfinite(flat.detach()).all():
+            raise ValueError("latents hold NaN or infinite values")
+        return flat
+
+    def _choose(self, layer: int, left: Tensor, node: Tensor) -> Tensor:
+        """Rows of the layer's codebook for residuals whose parents are ``node``."""
+        codebook, size = self.codebook(layer).detach(), self.branches[layer]
+        if not self.tree or layer == 0:
+            return nearest(left, codebook)
+        return node * size + nearest_child(left, codebook.view(-1, size, self.dim), node)
+
+    def _search(self, flat: Tensor) -> list[Tensor]:
+        rows: list[Tensor] = []
+        left, node = flat, torch.zeros(flat.shape[0], dtype=torch.int64, device=flat.device)
+        for layer in range(self.layers):
+            node = self._choose(layer, left, node)
+            rows.append(node)
+            if layer + 1 < self.layers:
+                left = left - self.codebook(layer).detach().index_select(0, node)
+        return rows
+
+    def _path(self, rows: list[Tensor]) -> Tensor:
+        if self.tree:
+            return rows[-1]
+        path = torch.zeros_like(rows[0])
+        for size, chosen in zip(self.branches, rows, strict=True):
+            path = path * size + chosen
+        return path
+
+    def _through(self, flat: Tensor, combined: Tensor, generator: Generators | None) -> Tensor:
+        match self.gradient:
+            case "straight_through":
+                return straight_through(flat, combined)
+            case "rotation":
+                return rotation(flat, combined)
+        if generator is None:
+            raise ValueError(f"the gradient path {self.gradient!r} draws noise: pass a generator")
+        noise = normal(flat.shape, generator=generator, like=flat)
+        if self.gradient == "noise":
+            return noise_substitution(flat, combined, noise)
+        return directional(flat, combined, noise, self.spread)
+
+    def _losses(self, flat: Tensor, parts: list[Tensor], combined: Tensor) -> dict[str, Tensor]:
+        """Eq. 5-6: the combined terms and each layer's, summed; the layers' residuals detached."""
+        codebook = commitment = flat.new_zeros(())
+        if self.combined:
+            codebook = (flat.detach() - combined).square().mean()
+            commitment = (flat - combined.detach()).square().mean()
+        left = flat
+        for part in parts:
+            codebook = codebook + (left.detach() - part).square().mean()
+            commitment = commitment + (left - part.detach()).square().mean()
+            left = left - part.detach()
+        losses = {"commitment": commitment}
+        return losses | {"codebook": codebook} if self.learning == "loss" else losses
+
+    def _remember(self, flat: Tensor, rows: list[Tensor], parts: list[Tensor]) -> None:
+        counts, sums, left = [], [], flat
+        for layer, (chosen, part) in enumerate(zip(rows, parts, strict=True)):
+            codebook = self.codebook(layer).detach()
+            counts.append(torch.bincount(chosen, minlength=codebook.shape[0]))
+            if self.learning == "ema":
+                sums.append(torch.zeros_like(codebook).index_add_(0, chosen, left))
+                left = left - part.detach()
+        if self._counts:
+            counts = [a + b for a, b in zip(self._counts, counts, strict=True)]
+            sums = [a + b for a, b in zip(self._sums, sums, strict=True)]
+        self._counts, self._sums = counts, sums
+
+    def _take(self) -> tuple[list[Tensor], list[Tensor]]:
+        """What all ranks have seen since the last time."""
+        counts = self._counts or [torch.zeros_like(self.hits(i)) for i in range(self.layers)]
+        sums: list[Tensor] = []
+        if self.learning == "ema":
+            sums = self._sums or [torch.zeros_like(self.codebook(i)) for i in range(self.layers)]
+        self._counts, self._sums = [], []
+        for values in (*counts, *sums):
+            all_reduce(values)
+        return counts, sums
+
+    def _move_mean(self, layer: int, counts: Tensor, sums: Tensor) -> None:
+        """Running means, smoothed within siblings; a codeword that nobody has met stays."""
+        ema_count, ema_sum = (self.get_buffer(f"ema_{name}{layer}") for name in ("count", "sum"))
+        ema_count.lerp_(counts.float(), 1 - self.decay)
+        ema_sum.lerp_(sums, 1 - self.decay)
+        size = self.branches[layer]
+        total = ema_count.view(-1, size).sum(dim=1, keepdim=True)
+        smoothed = (ema_count.view(-1, size) + _LAPLACE) / (total + size * _LAPLACE) * total
+        smoothed = smoothed.flatten()
+        met = smoothed > _LAPLACE
+        means = ema_sum / smoothed.clamp_min(_LAPLACE)[:, None]
+        self.codebook(layer).data.copy_(torch.where(met[:, None], means, self.codebook(layer)))
+
+    def _replace(self, layer: int, moved: list[Tensor], generator: torch.Generator) -> None:
+        """Unused codewords of a layer become copies of used siblings, with their subtrees."""
+        assert self.replacement is not None
+        size = self.branches[layer]
+        hits = self.hits(layer).view(-1, size)
+        total = hits.sum(dim=1, keepdim=True)
+        unused = (hits < self.replacement.threshold * total / size) | (hits == 0)
+        # Few vectors say little, and copies of a parent have just got children that are in use.
+        fresh = moved[layer].view(-1, size).any(dim=1, keepdim=True)
+        unused &= (total >= _LEAST * size) & ~fresh
+        rows = torch.nonzero(unused.flatten()).flatten()
+        if not rows.numel():
+            return
+        share = torch.where(unused, 0, hits).double()[rows // size].cpu()
+        drawn = torch.multinomial(share, 1, generator=generator)[:, 0].to(rows.device)
+        sources = rows // size * size + drawn
+        codebook = self.codebook(layer).data
+        used = codebook[self.hits(layer) > 0]
+        deviation = used.std(dim=0, correction=0).clamp_min(1e-12)
+        noise = torch.randn(rows.numel(), self.dim, generator=generator).to(codebook.device)
+        self._copy(layer, rows, sources, moved)
+        codebook[rows] += self.replacement.noise * deviation * noise
+        if self.learning == "ema":
+            sums, counts = self.get_buffer(f"ema_sum{layer}"), self.get_buffer(f"ema_count{layer}")
+            sums[rows] = codebook[rows] * counts[rows, None]
+
+    def _copy(self, layer: int, rows: Tensor, sources: Tensor, moved: list[Tensor]) -> None:
+        """Rows of a layer and all below them become their sources; means share their counts."""
+        while True:
+            self.codebook(layer).data[rows] = self.codebook(layer).data[sources]
+            moved[layer][rows] = True
+            if self.learning == "ema":
+                counts = self.get_buffer(f"ema_count{layer}")
+                counts[rows] = counts[sources] / 2
+                sums = self.get_buffer(f"ema_sum{layer}")
+                sums[rows] = self.codebook(layer)[rows] * counts[rows, None]
+            layer += 1
+            if not self.tree or layer == self.layers:
+                return
+            children = torch.arange(self.branches[layer], device=rows.device)
+            rows = (rows[:, None] * self.branches[layer] + children).flatten()
+            sources = (sources[:, None] * self.branches[layer] + children).flatten()
