@@ -248,7 +248,10 @@ class ResidualQuantizer(nn.Module):
                     codebook[parent] = kmeans(
                         left[own], size, generator=generator, iterations=iterations
                     )
-            chosen = self._choose(layer, left, node)
+            chosen = (
+                nearest_child(left, codebook, node) if self.tree else nearest(left, codebook[0])
+            )
+            chosen = node * size + chosen
             left = left - self.codebook(layer).detach()[chosen]
             node = chosen if self.tree else node
             if self.learning == "ema":
@@ -295,21 +298,36 @@ class ResidualQuantizer(nn.Module):
             raise ValueError("latents hold NaN or infinite values")
         return flat
 
-    def _choose(self, layer: int, left: Tensor, node: Tensor) -> Tensor:
-        """Rows of the layer's codebook for residuals whose parents are ``node``."""
-        codebook, size = self.codebook(layer).detach(), self.branches[layer]
-        if not self.tree or layer == 0:
-            return nearest(left, codebook)
-        return node * size + nearest_child(left, codebook.view(-1, size, self.dim), node)
-
     def _search(self, flat: Tensor) -> list[Tensor]:
+        """Rows of each layer's codebook."""
+        return self._search_tree(flat) if self.tree else self._search_plain(flat)
+
+    def _search_plain(self, flat: Tensor) -> list[Tensor]:
         rows: list[Tensor] = []
-        left, node = flat, torch.zeros(flat.shape[0], dtype=torch.int64, device=flat.device)
         for layer in range(self.layers):
-            node = self._choose(layer, left, node)
-            rows.append(node)
+            codebook = self.codebook(layer).detach()
+            rows.append(nearest(flat, codebook))
             if layer + 1 < self.layers:
-                left = left - self.codebook(layer).detach().index_select(0, node)
+                flat = flat - codebook.index_select(0, rows[-1])
+        return rows
+
+    def _search_tree(self, flat: Tensor) -> list[Tensor]:
+        """Residuals are never written: what a node stands for enters by products with its children.
+
+        All is relative to the first codebook's mean, so that a common offset costs no digits.
+        """
+        codebook = self.codebook(0).detach()
+        rows = [nearest(flat, codebook)]
+        if self.layers == 1:
+            return rows
+        centre = codebook.mean(dim=0)
+        centred, codes = flat - centre, codebook - centre
+        for layer in range(1, self.layers):
+            children = self.codebook(layer).detach().view(-1, self.branches[layer], self.dim)
+            choice = nearest_child(centred, children, rows[-1], codes)
+            rows.append(rows[-1] * self.branches[layer] + choice)
+            if layer + 1 < self.layers:
+                codes = (codes[:, None] + children).view(-1, self.dim)
         return rows
 
     def _path(self, rows: list[Tensor]) -> Tensor:
