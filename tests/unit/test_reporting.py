@@ -13,7 +13,7 @@ from tests.conftest import smooth_picture
 from vqlink.errors import VqlinkError
 from vqlink.evaluation.rows import Row, append_rows
 from vqlink.evaluation.send import Arrival, SendResult
-from vqlink.reporting.pictures import side_by_side
+from vqlink.reporting.pictures import figures, side_by_side
 from vqlink.reporting.plots import curve_figure, curves, largest_fall
 from vqlink.reporting.rows_report import write_rows_report
 from vqlink.reporting.send_report import degradation, headline, write_send_report
@@ -130,3 +130,10 @@ def test_nothing_to_report(tmp_path: Path) -> None:
     for source in ("empty.jsonl", "none.jsonl"):
         with pytest.raises(VqlinkError, match=source):
             write_rows_report([tmp_path / source], tmp_path / "page.html")
+
+
+def test_a_partly_lost_frame_says_so() -> None:
+    assert arrival("code", 20.0, lost=0.336).shown_status == "34 % lost"
+    assert arrival("code", 20.0, lost=0.0).shown_status == "ok"
+    assert arrival("link", 10.0, status="outage").shown_status == "outage"
+    assert figures(arrival("code", 20.0, lost=0.336)).endswith("34 % lost")

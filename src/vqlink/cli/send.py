@@ -179,6 +179,6 @@ def _print_table(result: SendResult) -> None:
             f"{arrival.uses}",
             f"{arrival.rho:.4f}",
             f"{arrival.tx_power:.3f}",
-            arrival.status,
+            arrival.shown_status,
         )
     Console().print(table)

@@ -42,6 +42,12 @@ class Arrival:
     seconds: float
     rows: tuple[Row, ...]
 
+    @property
+    def shown_status(self) -> str:
+        """The status, or how much of an index code's frame was lost: ``34 % lost``."""
+        lost = float(self.labels.get("lost", 0.0))
+        return f"{100 * lost:.0f} % lost" if lost > 0 else self.status
+
 
 @dataclass(frozen=True)
 class SendResult:

@@ -57,7 +57,7 @@ def figures(arrival: Arrival) -> str:
     if structural in arrival.metrics:
         name = structural.upper().replace("_", "-")
         text += f"   {name} {arrival.metrics[structural]:.3f}"
-    return text + ("   outage" if arrival.status != "ok" else "")
+    return text + ("" if arrival.shown_status == "ok" else f"   {arrival.shown_status}")
 
 
 def to_pillow(image: Tensor) -> Image.Image:

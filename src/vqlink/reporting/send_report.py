@@ -92,7 +92,7 @@ def _row(arrival: Arrival, structural: str) -> tuple[str, ...]:
         f"{arrival.uses:,}",
         f"{arrival.rho:.4f}",
         f"{arrival.tx_power:.3f}",
-        arrival.status if arrival.status == "ok" else f"!{arrival.status}",
+        "ok" if arrival.shown_status == "ok" else f"!{arrival.shown_status}",
         str(arrival.labels.get("mcs", "-")),
         "-" if payload is None else f"{int(float(payload)):,}",
         f"{arrival.seconds:.1f}",
