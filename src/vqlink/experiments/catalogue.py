@@ -19,6 +19,9 @@ _MODULES = {
     "deepjsccq-fig10": ("deepjsccq:fig10", "001, Fig. 10-11: how often each point is sent"),
     "deepjsccq-fig12": ("deepjsccq:fig12", "001, Fig. 12: quality over the bandwidth ratio"),
     "vqdeepsc-fig3": ("vqdeepsc_fig3", "004, Fig. 3: SSIM over SNR in three channels"),
+    "hrvqvae-table1": ("hrvqvae:table1", "003, Table 1: reconstruction on CIFAR-10, with rivals"),
+    "hrvqvae-fig5": ("hrvqvae:fig5", "003, Fig. 5: depth 1 to 6 at 64 final codewords"),
+    "hrvqvae-fig6": ("hrvqvae:fig6", "003, Fig. 6: growing codebooks, and who collapses"),
     "nsvq-table1": ("nsvq_table1", "002, Table 1: NSVQ against STE and EMA in a VQ-VAE, CIFAR-10"),
     "nsvq-table2": ("nsvq_table2", "002, Table 2: codebooks of two-dimensional toy data"),
 }

@@ -97,6 +97,8 @@ def train(
         test: (M, 3, 32, 32) uint8 to measure on.
     """
     system = build(run)
+    quantizer = system.quantizer
+    assert isinstance(quantizer, VectorQuantizer)
     optimizer = torch.optim.Adam(system.parameters(), lr=_RATE, fused=True)
     variance = images[:10_000].float().div(255).var().item()
     started = time.monotonic()
@@ -112,8 +114,8 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        upkeep = system.quantizer.after_step(generator=stream(run.seed, "upkeep", step))
-        reset_moments(optimizer, system.quantizer.codebook, upkeep.replaced)
+        upkeep = quantizer.after_step(generator=stream(run.seed, "upkeep", step))
+        reset_moments(optimizer, quantizer.codebook, upkeep.replaced)
         if step % log_every == 0:
             yield {
                 "kind": "log",
@@ -151,7 +153,7 @@ def measure(system: VQAutoencoder, test: Tensor) -> dict[str, float | int | str]
     """PSNR, SSIM, perplexity and unused codewords over the test images, from hard codes."""
     system.eval()
     quality: dict[str, list[Tensor]] = {"psnr": [], "ssim": []}
-    counts = torch.zeros(system.quantizer.size)
+    counts = torch.zeros(round(2**system.quantizer.bits_per_vector))
     for part in torch.split(test, 250):
         sent = part.float() / 255
         indices = system.quantizer.encode(system.encoder(sent))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vqlink.protocols import QuantizerOutput
+from vqlink.quantizers.residual import ResidualQuantizer
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import Generators
 
@@ -19,7 +20,12 @@ class VQAutoencoder(nn.Module):
         decoder: (B, h, w, D) -> (B, 3, H, W).
     """
 
-    def __init__(self, encoder: nn.Module, quantizer: VectorQuantizer, decoder: nn.Module) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        quantizer: VectorQuantizer | ResidualQuantizer,
+        decoder: nn.Module,
+    ) -> None:
         super().__init__()
         self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
 
