@@ -176,7 +176,36 @@ def _headline(rows: dict[str, list[Row]]) -> str:
                 f"vqlink evaluate {' '.join(group)} --data data/kodak{rho} "
                 f"--snr {' '.join(f'{p:g}' for p in points)} --metric psnr ms_ssim --out {name}"
             )
-    return "\n".join([*lines, "python benchmarks/figures.py", "```", ""])
+    return "\n".join([*lines, "python benchmarks/figures.py", "```", "", *_fading()])
+
+
+def _fading() -> list[str]:
+    """Slow Rayleigh fading, where the transmitter doesn't know h: means over fades."""
+    path = ROOT / "results" / "deepjsccq-rayleigh.jsonl"
+    if not path.exists():
+        return []
+    rows = cells.read_rows(path)
+    points = sorted({row["snr_db"] for row in rows})
+    systems = dict.fromkeys(row["system"] for row in rows)
+    counts = {(row["pictures"], row["repeats"]) for row in rows}
+    drawn = ", ".join(f"{pictures} pictures x {fades} fades" for pictures, fades in counts)
+    lines = [
+        "In slow Rayleigh fading, where the transmitter doesn't know the fade, a digital link is "
+        f"lost whenever the fade is deeper than its code can take. PSNR in dB, Kodak ({drawn}, seed 0; "
+        "lost messages count as mid-grey), rho 1/12, over the mean SNR:",
+        "",
+        "| system | " + " | ".join(f"{x:g} dB" for x in points) + " |",
+        "|---" * (len(points) + 1) + "|",
+    ]
+    for system in sorted(systems, key=lambda name: ("+" in name, name)):
+        found = {row["snr_db"]: row for row in rows if row["system"] == system}
+        texts = []
+        for x in points:
+            lost = f", {found[x]['outages']} lost" if x in found and found[x]["outages"] else ""
+            texts.append(f"{found[x]['psnr']:.2f}{lost}" if x in found else "")
+        lines.append(f"| {system} | " + " | ".join(texts) + " |")
+    lines += ["", "`hevc+ldpc5g` takes the MCS of the best expected quality at each mean SNR.", ""]
+    return [*lines, "```", "vqlink reproduce deepjsccq-fig9", "```", ""]
 
 
 def _cell(summary: Summary | None, digits: int) -> str:

@@ -54,7 +54,7 @@ _NOTES = (
 
 def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     """Run what is missing of Figure 3 and set it beside the paper's claims."""
-    samples, snr_db = {"smoke": (1, (18.0,)), "cpu": (40, SNR_DB), "full": (100, SNR_DB)}[budget]
+    samples, snr_db = {"smoke": (1, (18.0,)), "cpu": (16, SNR_DB), "full": (100, SNR_DB)}[budget]
     sweep = Sweep(
         "data/imagenet_sample/validation.parquet", samples, snr_db, metrics=_METRICS, crop=128
     )
