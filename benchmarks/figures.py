@@ -191,8 +191,8 @@ def _fading() -> list[str]:
     drawn = ", ".join(f"{pictures} pictures x {fades} fades" for pictures, fades in counts)
     lines = [
         "In slow Rayleigh fading, where the transmitter doesn't know the fade, a digital link is "
-        f"lost whenever the fade is deeper than its code can take. PSNR in dB, Kodak ({drawn}, seed 0; "
-        "lost messages count as mid-grey), rho 1/12, over the mean SNR:",
+        "lost whenever the fade is deeper than its code can take. PSNR in dB, Kodak "
+        f"({drawn}, seed 0; lost messages count as mid-grey), rho 1/12, over the mean SNR:",
         "",
         "| system | " + " | ".join(f"{x:g} dB" for x in points) + " |",
         "|---" * (len(points) + 1) + "|",
