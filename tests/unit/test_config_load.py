@@ -139,7 +139,14 @@ def test_an_unknown_key_in_a_file(tmp_path: Path) -> None:
 
 def test_an_unknown_recipe_suggests_the_nearest() -> None:
     with pytest.raises(VqlinkError, match=r"did you mean jscc-q64-awgn-1-12\?"):
-        load_recipe("jscc-q46-awgn-1-12")
+        load_recipe("jscc-q64-awng-1-12")
+
+
+def test_hashes_outlast_new_keys() -> None:
+    """Of the first weights, in the rows of results/; keys that came later count where set."""
+    assert recipe_hash(load_recipe("jscc-awgn-1-12")) == "f4e2cb216723"
+    other = load_recipe("jscc-awgn-1-12", ["training.betas=[0.5, 0.999]"])
+    assert recipe_hash(other) != "f4e2cb216723"
 
 
 def test_hash_names_the_experiment(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ SHORT = (
 STRAIGHT = (
     "quantizer.gradient=straight_through", "quantizer.learning=ema", "losses.commitment=1.25",
 )  # fmt: skip
+NOISE = ("quantizer.gradient=noise", "quantizer.learning=gradient", "losses.commitment=0.0")
 GAN = "training.adversary={weight: 1.0, learning_rate: 1.0e-3, width: 4}"
 
 
@@ -45,7 +46,7 @@ def recipe_of(pictures: Path, *overrides: str) -> Recipe:
             *STRAIGHT, "quantizer.learning=loss", "losses.codebook=5.0",
             "quantizer.replacement={every: 2, until: 6}",
         ),
-        ("quantizer.gradient=noise",),
+        NOISE,
     ],
     ids=["adversary", "flip", "codebook-loss", "nsvq"],
 )  # fmt: skip
@@ -129,8 +130,8 @@ def test_the_discriminator_has_the_paper_s_sizes() -> None:
         ("quantizer.sizes=[16, 8]", "one codebook a scale"),
         ("quantizer.sizes=[16, 8, 4, 3]", "quantizer.sizes"),
         ("losses.codebook=1.0", "learning loss"),
-        ("losses.commitment=1.0", "has no commitment"),
-        ("quantizer.learning=loss", "gradient or ema"),
+        ("quantizer={gradient: noise, learning: gradient}", "has no commitment"),
+        ("quantizer.learning=gradient", "loss or ema"),
         ("decoder.stem=8", "those of the encoder"),
         ("source.crop=40", "multiple of 16"),
         ("link={kind: values}", "link.kind indices"),
@@ -150,8 +151,13 @@ def test_an_adversary_is_for_index_codes() -> None:
 
 def test_codebooks_of_initial_weights_are_kept(picture_folder: Path, tmp_path: Path) -> None:
     """k-means starts fresh codebooks only: those of weights to go on from have been learned."""
-    train(recipe_of(picture_folder), tmp_path / "first", progress=False)
-    still = ("training.steps=1", "training.learning_rate=1e-9", "quantizer.replacement.until=1")
+    train(recipe_of(picture_folder, *NOISE), tmp_path / "first", progress=False)
+    still = (
+        *NOISE,
+        "training.steps=1",
+        "training.learning_rate=1e-9",
+        "quantizer.replacement.until=1",
+    )
     recipe = recipe_of(picture_folder, *still)
     weights = tmp_path / "first" / "weights"
     train(recipe, tmp_path / "second", initial=weights, progress=False)

@@ -66,6 +66,8 @@ def run_cells(
         path: the JSONL file; a row is ``{**cell, **what work returned}``.
         jobs: processes, one thread each; 1 stays in this one, with all threads.
     """
+    if not cells:
+        return []
     done = {_key(row, cells) for row in read_rows(path)}
     missing = [cell for cell in cells if _key(cell, cells) not in done]
     path.parent.mkdir(parents=True, exist_ok=True)

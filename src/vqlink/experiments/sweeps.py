@@ -71,6 +71,12 @@ def weights_of(name: str) -> str:
     return str(folder) if not known and folder.is_dir() else name
 
 
+def can_open(name: str) -> bool:
+    """Whether a system is classical or has weights, in the zoo or in ``runs/``."""
+    folder = Path("runs") / name / "weights"
+    return "+" in name or folder.is_dir() or any(entry.name == name for entry in entries())
+
+
 def open_system(name: str, channel: str, reference: str, *, told: float | None = None) -> System:
     """The system over a channel; a classical link gets the uses of the learned ``reference``.
 
