@@ -51,6 +51,13 @@ def test_cells_that_were_finished_are_not_run_again(tmp_path: Path) -> None:
     assert run_cells(CELLS, explode, path, progress=False) == rows
 
 
+def test_without_jobs_nothing_runs(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    assert run_cells(CELLS, explode, path, jobs=0, progress=False) == []
+    rows = run_cells(CELLS[:1], square, path, progress=False)
+    assert run_cells(CELLS, explode, path, jobs=0, progress=False) == rows
+
+
 def test_processes_share_the_cells(tmp_path: Path) -> None:
     rows = run_cells(CELLS, square, tmp_path / "rows.jsonl", jobs=2, progress=False)
     assert sorted((r["bits"], r["seed"], r["pass"]) for r in rows) == [

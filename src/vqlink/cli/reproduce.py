@@ -25,7 +25,10 @@ def reproduce_command(
         str, typer.Option(help="smoke: seconds; cpu: hours on two cores; full: the paper's extent")
     ] = "cpu",
     out: Annotated[Path, typer.Option(help="folder of rows, table and plots")] = Path("results"),
-    jobs: Annotated[int, typer.Option(min=1, help="processes, one thread each")] = 1,
+    jobs: Annotated[
+        int,
+        typer.Option(min=0, help="processes, one thread each; 0: only what was measured before"),
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print the table as JSON alone")] = False,
 ) -> None:
     """Reproduce a table or a figure of a paper.

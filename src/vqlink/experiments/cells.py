@@ -64,12 +64,13 @@ def run_cells(
         cells: in the order in which they start.
         work: a module-level function (it is sent to other processes): cell -> its rows.
         path: the JSONL file; a row is ``{**cell, **what work returned}``.
-        jobs: processes, one thread each; 1 stays in this one, with all threads.
+        jobs: processes, one thread each; 1 stays in this one, with all threads; 0 runs nothing and
+            returns the rows that there are.
     """
     if not cells:
         return []
     done = {_key(row, cells) for row in read_rows(path)}
-    missing = [cell for cell in cells if _key(cell, cells) not in done]
+    missing = [cell for cell in cells if _key(cell, cells) not in done] if jobs else []
     path.parent.mkdir(parents=True, exist_ok=True)
     with Progress(
         TextColumn("{task.description}"),

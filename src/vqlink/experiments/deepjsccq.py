@@ -333,9 +333,10 @@ def _learned(rows: Sequence[Row], channel: str, least: float) -> Claim:
         if found:
             gains += found
             parts.append(f"M = {order}: {min(found):+.2f} to {max(found):+.2f} dB")
-    if len(parts) < 2:
-        return Claim(text, None, "; ".join(parts) or "not run")
-    return Claim(text, min(gains) >= least, "; ".join(parts))
+    figures = "; ".join(parts) or "not run"
+    if gains and min(gains) < least:
+        return Claim(text, False, figures)
+    return Claim(text, True if len(parts) == 2 else None, figures)
 
 
 def _beats_links(rows: Sequence[Row], links: Sequence[str]) -> Claim:
