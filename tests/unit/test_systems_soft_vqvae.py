@@ -167,8 +167,10 @@ def test_it_is_a_transceiver_for_images_of_any_size() -> None:
     assert not math.isclose(clean.received.sum().item(), sent.received.sum().item())
 
 
-def test_vectors_must_fit_the_channels() -> None:
+def test_misuse_is_refused() -> None:
     with pytest.raises(ValueError, match="vectors of 3"):
         SoftVQVAE(PooledEncoder((6, 8)), SoftQuantizer(4, 3), ValuesLink(AWGN()), Keep(), dim=3)
+    with pytest.raises(RuntimeError, match="eval"):
+        system().train().values(images())
     with pytest.raises(ValueError, match="generator"):
         system()(images(), Point(snr_db=1.0))

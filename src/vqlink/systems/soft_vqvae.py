@@ -107,7 +107,13 @@ class SoftVQVAE(nn.Module):
 
     @torch.no_grad()
     def values(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> what is sent, before the power constraint: (B, h, w, C)."""
+        """Images (B, 3, H, W) -> what is sent, before the power constraint: (B, h, w, C).
+
+        Raises:
+            RuntimeError: in training mode, where batch normalisation would mix the messages.
+        """
+        if self.training:
+            raise RuntimeError("sending takes evaluation mode: call eval() first")
         z = self._vectors(pad_to_multiple(x, self.encoder.stride))
         return self._values(z, self._mixtures(z))
 
@@ -141,7 +147,7 @@ class SoftVQVAE(nn.Module):
             tx_power=link.tx_power,
             outage=torch.zeros(batch, dtype=torch.bool),
             stats=stats,
-            labels={"sent": "values" if isinstance(self.quantizer, Identity) else self.sent},
+            labels={"sent": "latents" if isinstance(self.quantizer, Identity) else self.sent},
         )
 
     def _vectors(self, x: Tensor) -> Tensor:
