@@ -281,7 +281,7 @@ class EvaluationConfig(Part):
     samples: int = Field(default=16, ge=1)
 
 
-Loss = Literal["mse", "mae", "ms_ssim", "kl", "codebook", "commitment"]
+Loss = Literal["mse", "log_mse", "mae", "ms_ssim", "kl", "codebook", "commitment"]
 
 
 class Recipe(Part):
@@ -344,7 +344,7 @@ class Recipe(Part):
             raise ValueError("losses.codebook and commitment need codebooks")
         if self.source.crop % encoder.strides[-1]:
             raise ValueError(f"source.crop is a multiple of {encoder.strides[-1]}")
-        if {"ms_ssim", "kl"} & set(self.losses):
+        if {"log_mse", "ms_ssim", "kl"} & set(self.losses):
             raise ValueError("losses of index codes are mse, mae, codebook and commitment")
 
     @property
