@@ -18,7 +18,8 @@ from vqlink.metrics.image import psnr, ssim
 from vqlink.protocols import QuantizerOutput
 from vqlink.quantizers.replacement import Replacement, reset_moments
 from vqlink.quantizers.residual import ResidualQuantizer
-from vqlink.quantizers.vector import VectorQuantizer, perplexity
+from vqlink.quantizers.statistics import perplexity
+from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 from vqlink.systems.autoencoder import VQAutoencoder
 from vqlink.systems.vqvae2 import VQVAE2

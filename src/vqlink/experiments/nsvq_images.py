@@ -20,8 +20,10 @@ from torch.nn import functional
 from vqlink.decoders.image.vqvae import VQVAEDecoder
 from vqlink.encoders.image.vqvae import VQVAEEncoder
 from vqlink.metrics.image import psnr, ssim
+from vqlink.quantizers.gradients import GradientPath, Learning
 from vqlink.quantizers.replacement import Replacement, reset_moments
-from vqlink.quantizers.vector import GradientPath, Learning, VectorQuantizer, perplexity
+from vqlink.quantizers.statistics import perplexity
+from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 from vqlink.sources.datasets import open_images
 from vqlink.systems.autoencoder import VQAutoencoder

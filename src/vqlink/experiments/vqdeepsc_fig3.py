@@ -25,7 +25,7 @@ from vqlink.experiments.sweeps import (
 from vqlink.metrics.table import metrics_for
 from vqlink.protocols import Point
 from vqlink.quantizers.labels import bit_error_distortion
-from vqlink.quantizers.vector import perplexity
+from vqlink.quantizers.statistics import perplexity
 from vqlink.reporting.figures import curves_figure
 from vqlink.rng import stream
 from vqlink.systems.index_code import IndexCode
