@@ -155,6 +155,8 @@ def test_an_upper_bound_cannot_be_sent() -> None:
     assert isinstance(system, IndexCode)
     assert system.reconstruct(picture(33, 47)).shape == (1, 3, 33, 47)
     with pytest.raises(VqlinkError, match="upper bound"):
+        system.uses(32, 32)
+    with pytest.raises(VqlinkError, match="upper bound"):
         system.transmit(picture(32, 32), Point(snr_db=10.0), generator=stream(0, "noise"))
 
 

@@ -221,6 +221,14 @@ class IndexLinkConfig(Part):
     interleave: bool = True
     lost: Literal["hard", "conceal"] = "hard"
 
+    @model_validator(mode="after")
+    def _rate_exists(self) -> IndexLinkConfig:
+        if self.code == "ldpc80211ad" and self.rate not in ("1/2", "5/8", "3/4", "13/16"):
+            raise ValueError("802.11ad's codes have rates 1/2, 5/8, 3/4 and 13/16")
+        if self.code == "ldpc5g" and not Fraction(1, 5) <= Fraction(self.rate) <= Fraction(11, 12):
+            raise ValueError("5G LDPC codes have rates from 1/5 to 11/12")
+        return self
+
 
 LinkConfig = Annotated[ValuesLinkConfig | IndexLinkConfig, Field(discriminator="kind")]
 

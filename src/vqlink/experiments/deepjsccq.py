@@ -190,7 +190,7 @@ def _measure(
     sweep = Sweep("data/kodak", _pictures(budget), snr_db, repeats)
     path = folder / f"{file}.jsonl"
     # Rows that there are count; what can't be measured without a training is left open.
-    held = {row["system"] for row in read_rows(path)}
+    held = {row["system"] for row in read_rows(path, ("system",))}
     cells: list[Cell] = [
         {"channel": channel, "system": system}
         for system in systems

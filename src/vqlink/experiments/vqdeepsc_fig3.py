@@ -86,7 +86,7 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
         )
     ]  # fmt: skip
     # Rows that there are count; what can't be measured without a training is left open.
-    held = {(row["system"], row["channel"]) for row in read_rows(path)}
+    held = {(row["system"], row["channel"]) for row in read_rows(path, ("system", "channel"))}
     cells = [c for c in cells if can_open(str(c["system"])) or (c["system"], c["channel"]) in held]
     work = functools.partial(_work, sweep=sweep)
     return summarise(run_cells(cells, work, path, jobs=jobs), path)

@@ -113,7 +113,12 @@ class IndexCode(nn.Module):
         return [cells * (stride // s) ** 2 for s in self._encoder.strides]
 
     def uses(self, height: int, width: int) -> int:
-        """Complex channel uses of an image: CRC, parity and padding included."""
+        """Complex channel uses of an image: CRC, parity and padding included.
+
+        Raises:
+            VqlinkError: for the upper bound, which sends nothing.
+        """
+        self._needed_codebooks()
         return self.link.uses(self.counts(height, width))
 
     def forward(self, x: Tensor, *, generator: Generators, flip: float = 0.0) -> IndexCodeOutput:
