@@ -78,7 +78,7 @@ class MultiscaleNet(Part):
     """The net of 004, Fig. 2: ``width`` of each scale, the largest scale first.
 
     ``norm: none`` leaves the batch normalisation out. Its noise, in batches of few pictures, hides
-    the brightness of a picture from the net, which then stalls at 24 dB.
+    the brightness of a picture from the net, which then stalls (docs/decisions.md).
     """
 
     kind: Literal["multiscale"] = "multiscale"
