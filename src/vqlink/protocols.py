@@ -147,12 +147,15 @@ class LinkOutput:
         uses: complex channel uses of one message: headers, CRC, parity and padding included.
         tx_power: (B,) measured mean |x|^2 over each message's channel uses.
         stats: named (B,) tensors.
+        llr: of an index link: log P(1) / P(0) of every bit of the labels after decoding, for each
+            scale (B, ..., bits), the highest bit first.
     """
 
     received: tuple[Tensor, ...]
     uses: int
     tx_power: Tensor
     stats: Mapping[str, Tensor] = field(default_factory=dict)
+    llr: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ class IndexLinkConfig(Part):
     rate: str = Field("1/3", pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")
     modem: Literal["bpsk", "qpsk", "16qam", "64qam", "256qam"] = "16qam"
     interleave: bool = True
-    lost: Literal["hard", "conceal"] = "hard"
+    lost: Literal["hard", "conceal", "soft"] = "hard"
 
     @model_validator(mode="after")
     def _rate_exists(self) -> IndexLinkConfig:

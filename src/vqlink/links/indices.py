@@ -22,8 +22,8 @@ from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
 from vqlink.protocols import LinkOutput, Point
 from vqlink.rng import Generators, stream, uniform
 
-Lost = Literal["hard", "conceal"]
-"""What becomes of a block that fails its check: its hard decisions, or nothing (label -1)."""
+Lost = Literal["hard", "conceal", "soft"]
+"""What becomes of a block that fails its check: hard decisions, nothing (label -1), its ratios."""
 
 
 class IndexLink(nn.Module):
@@ -40,7 +40,8 @@ class IndexLink(nn.Module):
         rate: information to coded bits.
         bits_per_symbol: 1 (BPSK) to 8 (256-QAM).
         interleave: a fixed permutation of the coded bits of a frame.
-        lost: what becomes of labels in a block that could not be decoded.
+        lost: what becomes of labels in a block that could not be decoded; with ``soft`` they are
+            hard decisions here too, and the receiver goes by ``llr``.
     """
 
     def __init__(
@@ -101,36 +102,45 @@ class IndexLink(nn.Module):
         symbols = map_bits(coded[:, order], self.bits_per_symbol)
         arrived = self.channel(symbols, point, generator=generator)
         noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
-        llr = demap_symbols(
+        demapped = demap_symbols(
             zero_forcing(arrived.y, arrived.gain),
             noise_var.expand(symbols.shape).contiguous(),
             self.bits_per_symbol,
         )
-        in_order = torch.empty_like(llr)
-        in_order[:, order] = llr
-        bits, good = code.decode(in_order)
+        in_order = torch.empty_like(demapped)
+        in_order[:, order] = demapped
+        decided, good = code.decode(in_order)
+        llr = self._scales(decided, labels)
         return LinkOutput(
-            received=self._labels(bits, good, labels),
+            received=self._received(llr, self._scales(good, labels)),
             uses=symbols.shape[1],
             tx_power=symbols.abs().square().mean(dim=1),
             stats={
                 "lost": 1 - good.float().mean(dim=1),
-                "bit_error_rate": (bits != sent).float().mean(dim=1),
+                "bit_error_rate": ((decided > 0) != (sent > 0.5)).float().mean(dim=1),
                 "gain_power": arrived.gain.abs().square().mean(dim=1),
             },
+            llr=llr,
         )
 
-    def _labels(self, bits: Tensor, good: Tensor, sent: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        received, start = [], 0
-        for scale, width in zip(sent, self.bits, strict=True):
-            end = start + scale[0].numel() * width
-            labels = bits_to_labels(bits[:, start:end], width)
-            if self.lost == "conceal":
-                whole = good[:, start:end].reshape(good.shape[0], -1, width).all(dim=-1)
-                labels = torch.where(whole, labels, -1)
-            received.append(labels.reshape(scale.shape).to(scale.device))
-            start = end
-        return tuple(received)
+    def _scales(self, values: Tensor, sent: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """(B, payload) values of bits -> those of each scale's labels, (B, ..., bits)."""
+        sizes = [scale[0].numel() * bits for scale, bits in zip(sent, self.bits, strict=True)]
+        return tuple(
+            part.reshape(*scale.shape, bits).to(scale.device)
+            for part, scale, bits in zip(
+                torch.split(values, sizes, dim=1), sent, self.bits, strict=True
+            )
+        )
+
+    def _received(self, llr: tuple[Tensor, ...], good: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        labels = [bits_to_labels((scale > 0).float().flatten(-2), scale.shape[-1]) for scale in llr]
+        if self.lost == "conceal":
+            labels = [
+                torch.where(held.all(dim=-1), label, -1)
+                for label, held in zip(labels, good, strict=True)
+            ]
+        return tuple(labels)
 
 
 def labels_to_bits(labels: Tensor, bits: int) -> Tensor:

@@ -5,7 +5,7 @@ image -> encoder -> codebook of each scale -> labels -> link -> labels -> codewo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vqlink.links.indices import IndexLink
+from vqlink.digital.blocks import SURE
+from vqlink.links.indices import IndexLink, bits_to_labels, labels_to_bits
 from vqlink.protocols import Point, QuantizerOutput, Transmission, VqlinkError
 from vqlink.quantizers.labels import label_bits, neighbourly_labels
 from vqlink.quantizers.vector import VectorQuantizer
@@ -21,6 +22,8 @@ from vqlink.rng import Generators, uniform
 from vqlink.systems.tiling import pad_to_multiple, tiled
 
 _TILE = 512  # pixels a side
+_RARE = 1e-6  # the least probability of a codeword
+_TRUST = 0.7  # weight of a ratio in a block that could not be decoded; see docs/vqdeepsc.md
 
 
 class MultiscaleImageEncoder(Protocol):
@@ -199,6 +202,43 @@ class IndexCode(nn.Module):
                 [_look_up(q, scale) for q, scale in zip(codebooks, scales, strict=True)]
             )
 
+        return self._tiled(image, cells, size)
+
+    @torch.no_grad()
+    def decode_soft(self, llr: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """What is known of each label's bits -> images (B, 3, *size) in [0, 1].
+
+        Each codeword is the mean of all that its label may be, weighted by their probabilities:
+        the estimate of least squared error of the feature. Bits that are certain give the codeword.
+
+        Args:
+            llr: (B, h, w, bits) log P(1) / P(0) of the labels of each scale.
+        """
+        codebooks, stride = self._needed_codebooks(), self._encoder.stride
+        widths = [label_bits(quantizer.size) for quantizer in codebooks]
+        cells = torch.cat(
+            [
+                functional.pixel_unshuffle(scale.permute(0, 3, 1, 2), stride // s)
+                for scale, s in zip(llr, self._encoder.strides, strict=True)
+            ],
+            dim=1,
+        )
+
+        def image(part: Tensor) -> Tensor:
+            known = [z.permute(0, 2, 3, 1) for z in self._from_cells(part, widths)]
+            return self._decoder(
+                [
+                    _expected(quantizer, self.labels(scale), known[scale])
+                    for scale, quantizer in enumerate(codebooks)
+                ]
+            )
+
+        return self._tiled(image, cells, size)
+
+    def _tiled(
+        self, image: Callable[[Tensor], Tensor], cells: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        stride = self._encoder.stride
         reach = -(-self._decoder.reach // stride)
         whole = tiled(image, cells, scale=stride, reach=reach, tile=_TILE // stride, unit=1)
         return whole[..., : size[0], : size[1]].float().clamp(0, 1)
@@ -208,7 +248,7 @@ class IndexCode(nn.Module):
         """Images (B, 3, H, W) of any size as indices across the channel and back.
 
         Every message is decoded from what arrived, so there are no outages; ``stats`` has the
-        part of the bits in lost blocks.
+        part of the bits in lost blocks. What the link makes of these is its ``lost``.
 
         Raises:
             ValueError: if ``x`` is not (B, 3, H, W).
@@ -218,12 +258,16 @@ class IndexCode(nn.Module):
         batch, _, height, width = x.shape
         sent = tuple(self.labels(i)[indices] for i, indices in enumerate(self.encode(x)))
         link = self.link(sent, point, generator=generator)
-        received = []
-        for scale, labels in enumerate(link.received):
-            known = torch.argsort(self.labels(scale))[labels.clamp_min(0)]
-            received.append(torch.where(labels < 0, -1, known))
+        if self.link.lost == "soft":
+            images = self.decode_soft(link.llr, (height, width))
+        else:
+            received = []
+            for scale, labels in enumerate(link.received):
+                known = torch.argsort(self.labels(scale))[labels.clamp_min(0)]
+                received.append(torch.where(labels < 0, -1, known))
+            images = self.decode(received, (height, width))
         return Transmission(
-            received=self.decode(received, (height, width)),
+            received=images,
             uses=torch.full((batch,), link.uses, dtype=torch.int64),
             tx_power=link.tx_power,
             outage=torch.zeros(batch, dtype=torch.bool),
@@ -244,10 +288,12 @@ class IndexCode(nn.Module):
         ]
         return self._decoder(hard)[..., :height, :width].float().clamp(0, 1)
 
-    def _from_cells(self, cells: Tensor) -> list[Tensor]:
-        """The inverse of the cells of :meth:`encode`: (B, 1, h, w) of each scale."""
+    def _from_cells(self, cells: Tensor, channels: Sequence[int] | None = None) -> list[Tensor]:
+        """The inverse of :meth:`encode`'s cells: (B, 1 or ``channels``, h, w) of each scale."""
         factors = [self._encoder.stride // s for s in self._encoder.strides]
-        parts = torch.split(cells, [factor**2 for factor in factors], dim=1)
+        channels = channels or [1] * len(factors)
+        sizes = [n * factor**2 for n, factor in zip(channels, factors, strict=True)]
+        parts = torch.split(cells, sizes, dim=1)
         return [
             functional.pixel_shuffle(part, factor)
             for part, factor in zip(parts, factors, strict=True)
@@ -268,6 +314,28 @@ class IndexCode(nn.Module):
     @property
     def _decoder(self) -> MultiscaleImageDecoder:
         return self.decoder  # type: ignore[return-value]
+
+
+def _expected(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor:
+    """The mean codeword given (..., bits) ratios of its label's bits -> (..., D).
+
+    A codeword's probability before anything arrived is how often training used it, where running
+    means have counted that.
+    """
+    codebook = quantizer.codebook.detach()
+    width = llr.shape[-1]
+    ones = labels_to_bits(labels[None], width).reshape(-1, width)
+    flat = _TRUST * llr.reshape(-1, width)
+    score = functional.logsigmoid(flat) @ ones.T + functional.logsigmoid(-flat) @ (1 - ones).T
+    if quantizer.learning == "ema":
+        used = quantizer.ema_count / quantizer.ema_count.sum()
+        score = score + used.clamp_min(_RARE).log()
+    expected = torch.softmax(score, dim=-1) @ codebook
+    # Certain bits leave one codeword, which the sum would only round.
+    certain = (llr.abs() >= SURE).all(dim=-1).flatten()
+    place = torch.argsort(labels)[bits_to_labels((llr > 0).float().flatten(-2), width)].flatten()
+    expected = torch.where(certain[:, None], codebook[place], expected)
+    return expected.reshape(*llr.shape[:-1], -1)
 
 
 def _look_up(quantizer: VectorQuantizer, indices: Tensor) -> Tensor:
