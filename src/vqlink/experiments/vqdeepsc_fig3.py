@@ -130,7 +130,7 @@ def _uncoded(name: str, labels: str, sweep: Sweep) -> list[Row]:
         system = open_system(name, "awgn", name)
         code = system.transceiver
         assert isinstance(code, IndexCode)
-        code.link.code = "none"
+        code.link.code, code.link.lost = "none", "hard"
         if labels == "random":
             for scale, codebook in enumerate(code.codebooks):
                 shuffled = torch.randperm(codebook.size, generator=stream(draw, "labels", scale))
