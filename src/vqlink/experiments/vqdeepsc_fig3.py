@@ -54,8 +54,8 @@ _NOTES = (
     "one fade a symbol, as in eq. 3; the Rician factor, which the paper doesn't give, is 2",
     "uses count the rate-1/3 code with its CRCs, which Table I leaves out; the JPEG and HEVC links "
     "get exactly as many",
-    "a block that fails its CRC is used by its hard decisions; a JPEG or HEVC picture that does is "
-    "mid-grey",
+    "of a block that fails its CRC every bit counts by its reliability, and the uncoded link takes "
+    "hard decisions; a JPEG or HEVC picture that fails is mid-grey",
     "SSIM: Gaussian 11x11 window, sigma 1.5, mean over colours",
     "LPIPS is left out: its weights can't be fetched here",
     "weights of the upper bounds and of the robust code don't ship: `vqlink train "
