@@ -87,30 +87,20 @@ class IndexLink(nn.Module):
             ``stats``: ``lost`` (part of the bits whose block is not good), ``bit_error_rate``
             (after decoding) and ``gain_power``.
         """
-        counts = [scale[0].numel() for scale in labels]
-        code = self._plan(counts)
-        sent = torch.cat(
-            [
-                labels_to_bits(scale.flatten(1), bits)
-                for scale, bits in zip(labels, self.bits, strict=True)
-            ],
-            dim=1,
-        ).cpu()
-        coded = code.encode(sent)
-        order = _interleaver(code.coded) if self.interleave else torch.arange(code.coded)
-        symbols = map_bits(coded[:, order], self.bits_per_symbol)
+        sent = self._bits(labels)
+        symbols = self.modulate(labels)
         arrived = self.channel(symbols, point, generator=generator)
         noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
-        llr = demap_symbols(
-            zero_forcing(arrived.y, arrived.gain),
-            noise_var.expand(symbols.shape).contiguous(),
-            self.bits_per_symbol,
+        counts = [scale[0].numel() for scale in labels]
+        bits, good = self._decode(
+            zero_forcing(arrived.y, arrived.gain), noise_var.expand(symbols.shape), counts
         )
-        in_order = torch.empty_like(llr)
-        in_order[:, order] = llr
-        bits, good = code.decode(in_order)
+        received = [
+            part.reshape(scale.shape).to(scale.device)
+            for part, scale in zip(self._labels(bits, good, counts), labels, strict=True)
+        ]
         return LinkOutput(
-            received=self._labels(bits, good, labels),
+            received=tuple(received),
             uses=symbols.shape[1],
             tx_power=symbols.abs().square().mean(dim=1),
             stats={
@@ -120,15 +110,56 @@ class IndexLink(nn.Module):
             },
         )
 
-    def _labels(self, bits: Tensor, good: Tensor, sent: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    @torch.no_grad()
+    def modulate(self, labels: tuple[Tensor, ...]) -> Tensor:
+        """Labels (B, ...) of each scale -> the symbols on the air (B, uses) complex64."""
+        code = self._plan([scale[0].numel() for scale in labels])
+        coded = code.encode(self._bits(labels))
+        return map_bits(coded[:, self._order(code)], self.bits_per_symbol)
+
+    @torch.no_grad()
+    def demodulate(
+        self, symbols: Tensor, noise_var: Tensor, counts: Sequence[int]
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Equalised symbols and their noise (B, uses) -> labels (B, count) of each scale.
+
+        Returns:
+            The labels (-1 where they are lost and concealed), and the part of each message's bits
+            whose block is not good (B,).
+        """
+        bits, good = self._decode(symbols, noise_var, counts)
+        return self._labels(bits, good, counts), 1 - good.float().mean(dim=1)
+
+    def _order(self, code: BlockCode) -> Tensor:
+        return _interleaver(code.coded) if self.interleave else torch.arange(code.coded)
+
+    def _bits(self, labels: tuple[Tensor, ...]) -> Tensor:
+        return torch.cat(
+            [
+                labels_to_bits(scale.flatten(1), bits)
+                for scale, bits in zip(labels, self.bits, strict=True)
+            ],
+            dim=1,
+        ).cpu()
+
+    def _decode(
+        self, symbols: Tensor, noise_var: Tensor, counts: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        code = self._plan(counts)
+        llr = demap_symbols(symbols, noise_var.contiguous(), self.bits_per_symbol)
+        in_order = torch.empty_like(llr)
+        in_order[:, self._order(code)] = llr
+        return code.decode(in_order)
+
+    def _labels(self, bits: Tensor, good: Tensor, counts: Sequence[int]) -> tuple[Tensor, ...]:
         received, start = [], 0
-        for scale, width in zip(sent, self.bits, strict=True):
-            end = start + scale[0].numel() * width
+        for count, width in zip(counts, self.bits, strict=True):
+            end = start + count * width
             labels = bits_to_labels(bits[:, start:end], width)
             if self.lost == "conceal":
                 whole = good[:, start:end].reshape(good.shape[0], -1, width).all(dim=-1)
                 labels = torch.where(whole, labels, -1)
-            received.append(labels.reshape(scale.shape).to(scale.device))
+            received.append(labels)
             start = end
         return tuple(received)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vqlink.links.indices import IndexLink
-from vqlink.protocols import Point, QuantizerOutput, Transmission, VqlinkError
+from vqlink.protocols import Point, QuantizerOutput, Reception, Transmission, VqlinkError
 from vqlink.quantizers.labels import label_bits, neighbourly_labels
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import Generators, uniform
@@ -211,19 +211,45 @@ class IndexCode(nn.Module):
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), not {tuple(x.shape)}")
         batch, _, height, width = x.shape
-        sent = tuple(self.labels(i)[indices] for i, indices in enumerate(self.encode(x)))
-        link = self.link(sent, point, generator=generator)
-        received = []
-        for scale, labels in enumerate(link.received):
-            known = torch.argsort(self.labels(scale))[labels.clamp_min(0)]
-            received.append(torch.where(labels < 0, -1, known))
+        link = self.link(self._labelled(x), point, generator=generator)
         return Transmission(
-            received=self.decode(received, (height, width)),
+            received=self.decode(self._codewords(link.received), (height, width)),
             uses=torch.full((batch,), link.uses, dtype=torch.int64),
             tx_power=link.tx_power,
             outage=torch.zeros(batch, dtype=torch.bool),
             stats=link.stats,
         )
+
+    @property
+    def layers(self) -> int:
+        return len(self.quantizers)
+
+    @torch.no_grad()
+    def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
+        """Images (B, 3, H, W) -> (B, uses) complex64; ``snr_db`` changes nothing: one rate."""
+        return self.link.modulate(self._labelled(x))
+
+    @torch.no_grad()
+    def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
+        """Equalised symbols (B, uses) -> images; ``stats["lost"]``: bits in blocks not good."""
+        labels, lost = self.link.demodulate(symbols, noise_var, self.counts(*size))
+        rows, columns = (-(-side // self._encoder.stride) for side in size)
+        scales = [
+            scale.reshape(-1, rows * self._encoder.stride // s, columns * self._encoder.stride // s)
+            for scale, s in zip(labels, self._encoder.strides, strict=True)
+        ]
+        image = self.decode(self._codewords(scales), size)
+        return Reception(image, torch.zeros(len(image), dtype=torch.bool), {"lost": lost})
+
+    def _labelled(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.labels(i)[indices] for i, indices in enumerate(self.encode(x)))
+
+    def _codewords(self, received: Sequence[Tensor]) -> list[Tensor]:
+        """Labels -> numbers of codewords; -1 stays."""
+        return [
+            torch.where(labels < 0, -1, torch.argsort(self.labels(i))[labels.clamp_min(0)])
+            for i, labels in enumerate(received)
+        ]
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
