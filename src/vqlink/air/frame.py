@@ -17,7 +17,7 @@ from vqlink.air.header import Header, decode_header, encode_header
 from vqlink.air.ofdm import OFDM
 from vqlink.air.sequences import SCRAMBLING_INIT, interleaver, qpsk
 from vqlink.air.single_carrier import SingleCarrier
-from vqlink.air.sync import Candidate, Read, find_preambles, received_chips
+from vqlink.air.sync import SURE, Candidate, Read, find_preambles, received_chips
 from vqlink.air.waveform import PREAMBLE, Waveform
 
 WAVEFORMS: dict[str, Waveform] = {waveform.name: waveform for waveform in (SingleCarrier(), OFDM())}
@@ -101,6 +101,8 @@ def find_frames(read: Read, length: int, sps: int) -> Iterator[Found]:
         if candidate.start < free:
             continue
         found = _receive(read, length, sps, candidate)
+        if found.header is None and candidate.likeness < SURE:
+            continue  # noise, most likely
         if found.header is not None:
             chips = WAVEFORMS[found.waveform].chips(head.USES + found.header.uses)
             free = found.start + (chips - PREAMBLE / 2) * sps

@@ -2,8 +2,8 @@
 
 After the preamble come two training symbols, known on all carriers but the one at zero frequency,
 which is never used; then symbols with 8 pilots and 247 data carriers. The receiver opens its
-windows 8 chips early, estimates the channel's response from the training, keeps the part of it
-that fits into the prefix, and follows frequency and phase by the pilots.
+windows 8 chips early, estimates the channel's impulse response from the training, as far as it fits
+into the prefix, and follows frequency and phase by the pilots.
 """
 
 from __future__ import annotations
@@ -77,14 +77,15 @@ class OFDM:
 
         received = _carriers(body)
         frequency = residual_frequency(
-            phases(received, _response(received, training))[0], centres, _UNCERTAINTY
+            phases(received, estimate_response(received, training)[0])[0], centres, _UNCERTAINTY
         )
         received = _carriers(rotate(body, frequency, t))
-        response = _response(received, training)
+        response, noise = estimate_response(received, training)
         z, weight = phases(received, response)
         turn = smooth_gain(z, weight, centres, _SMOOTHING)
-        difference = received[0, _USED] / training[0] - received[1, _USED] / training[1]
-        noise = max(float(np.mean(np.abs(difference) ** 2)) / 2, 1e-20)
+        scatter = received[TRAINING:, _PILOT] - turn[TRAINING:, None] * response[_PILOT] * pilots
+        trained, piloted = len(_USED), scatter.size
+        noise = (noise * trained + float(np.sum(np.abs(scatter) ** 2))) / (trained + piloted)
         gain = response[_DATA] * turn[TRAINING:, None]
         power = np.maximum(np.abs(gain) ** 2, 1e-12 * float(np.mean(np.abs(response) ** 2)))
         stream = received[TRAINING:, _DATA] * gain.conj() / power
@@ -110,12 +111,38 @@ def _carriers(body: Complex) -> Complex:
     return carriers
 
 
-def _response(received: Complex, training: Complex) -> Complex:
-    """(CARRIERS,) the channel, level included, as an impulse response no longer than the prefix."""
+def estimate_response(received: Complex, training: Complex) -> tuple[Complex, float]:
+    """The channel of each carrier from the training, and the noise variance on a carrier.
+
+    The impulse response is no longer than the prefix, and each of its taps is weighed by
+    max(0, 1 - 2 s / |tap|^2), where s is the noise on it: taps that are noise alone vanish.
+
+    Args:
+        received: (symbols, CARRIERS), the training first.
+        training: (TRAINING, 255), as sent.
+
+    Returns:
+        (CARRIERS,) complex, and N0.
+    """
+    single = received[:TRAINING, _USED] * training.conj()
+    noise = max(float(np.mean(np.abs(single[0] - single[1]) ** 2)) / 2, 1e-20)
     raw = np.zeros(CARRIERS, dtype=np.complex128)
-    raw[_USED] = (received[:TRAINING, _USED] * training.conj()).mean(axis=0)
+    raw[_USED] = single.mean(axis=0)
     raw[0] = (raw[1] + raw[-1]) / 2
     impulse = np.fft.ifft(raw)
     impulse[PREFIX:] = 0
+    floor = 2 * noise / (TRAINING * CARRIERS)
+    impulse *= np.maximum(0.0, 1 - floor / np.maximum(np.abs(impulse) ** 2, 1e-30))
     response: Complex = np.fft.fft(impulse)
-    return response
+    return response, noise
+
+
+def noiseless_gains(chips: Complex, symbols: int) -> Complex:
+    """(symbols,) the channel that each symbol of a stream meets, from chips without noise.
+
+    For comparison with a receiver that is told the channel.
+    """
+    count = -(-symbols // len(_DATA))
+    training, _ = _known(count)
+    response, _ = estimate_response(_carriers(chips[PREAMBLE : PREAMBLE + 2 * _SYMBOL]), training)
+    return np.tile(response[_DATA], count)[:symbols]

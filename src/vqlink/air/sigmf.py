@@ -46,6 +46,12 @@ class Recording:
     extra: Mapping[str, float] = field(default_factory=dict)
     _pairs: npt.NDArray[Any] = field(default_factory=lambda: np.empty((0, 2), np.float32))
 
+    @classmethod
+    def of(cls, samples: Complex, sample_rate: float) -> Recording:
+        """A recording in memory, as ``cf32_le``."""
+        pairs = np.stack([samples.real, samples.imag], axis=1).astype(np.float32)
+        return cls(sample_rate, "cf32_le", {}, pairs)
+
     def __len__(self) -> int:
         return len(self._pairs)
 

@@ -14,10 +14,10 @@ from vqlink.air.sequences import PREAMBLE_INIT
 from vqlink.air.tracking import parabola, rotate
 from vqlink.air.waveform import PREAMBLE, preamble
 
-THRESHOLD = 0.1
+THRESHOLD, SURE = 0.06, 0.1
 """Of the share of a window's energy that has the preamble's form. At Es/N0 = g it is about
-g / (1 + g), and about 0.7 of that at worst between the grid's points; noise exceeds 0.1 once in
-e^25 windows."""
+g / (1 + g), and about 0.7 of that at worst between the grid's points. Noise exceeds 0.06 once in
+e^15 windows, so that a header has to confirm the frame, and 0.1 once in e^25."""
 
 _FREQUENCIES = np.arange(-2, 3) * 2e-3
 """Cycles a chip; half a step off, the preamble's ends are a quarter of a turn apart."""
