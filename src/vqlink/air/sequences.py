@@ -47,12 +47,15 @@ def qpsk(length: int, init: int) -> Complex:
 
 
 def interleaver(length: int) -> Int:
-    """(length,) int64: place k of the payload carries symbol (k s) mod length.
+    """(length,) int64, the symbol that each place of the payload carries.
 
-    s is the largest number, prime to the length, that is at most 0.618 times it. Neighbouring
-    symbols of a message are then far apart in the frame, and in frequency.
+    Symbol i goes to place (i s) mod length, where s is the largest number, prime to the length,
+    that is at most 0.618 times it: neighbours in a message are far apart in the frame.
     """
     stride = max(1, int(0.618 * length))
     while math.gcd(stride, length) > 1:
         stride -= 1
-    return np.arange(length, dtype=np.int64) * stride % max(1, length)
+    numbers = np.arange(length, dtype=np.int64)
+    order = np.empty_like(numbers)
+    order[numbers * stride % length] = numbers
+    return order

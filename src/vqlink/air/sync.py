@@ -84,8 +84,9 @@ def _likeness(read: Read, length: int, sps: int, name: str) -> Iterator[tuple[in
     """(first sample, (frequencies, n) likeness of a preamble that starts there), by chunks."""
     window = PREAMBLE * sps
     margin = len(taps(sps)) // 2
-    size = int(fft.next_fast_len(max(_CHUNK, 4 * (window + 2 * margin))))
-    step = size - window - 2 * margin
+    least = window + 2 * margin
+    size = int(fft.next_fast_len(max(min(_CHUNK, length + window + least), 4 * least)))
+    step = size - least
     pulse = fft.fft(np.roll(np.pad(taps(sps), (0, size - 2 * margin - 1)), -margin))
     chips = np.zeros(size, dtype=np.complex128)
     chips[:window:sps] = preamble(name)
