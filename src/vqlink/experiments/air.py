@@ -27,17 +27,17 @@ from vqlink.air.sigmf import Recording
 from vqlink.air.simulate import Air
 from vqlink.air.sync import Candidate, received_chips
 from vqlink.evaluation.air import Directory, Sent, receive_frames, transmit_frame
+from vqlink.experiments.air_finding import SPS, drawn_air, finding_claims, finding_rows
 from vqlink.experiments.cells import Cell, run_cells
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row
 from vqlink.experiments.sweeps import Sweep, open_system
 from vqlink.metrics.image import psnr
 from vqlink.protocols import Point, SymbolSystem
-from vqlink.rng import complex_normal, stream, uniform
+from vqlink.rng import complex_normal, stream
 from vqlink.units import noise_variance
 
 SNR_DB = (4.0, 6.0, 8.0, 10.0, 15.0, 20.0)
 TARGET_DB = 0.5
-_SPS = 4
 _SMALL, _WHOLE = 128, 0
 _CELLS = (
     *(
@@ -85,10 +85,11 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     ]
     path = folder / "air.jsonl"
     rows = run_cells(cells, functools.partial(_work, smoke=smoke), path, jobs=jobs)
-    return summarise(rows, path)
+    found = finding_rows(folder / "air-finding.jsonl", jobs, smoke=smoke)
+    return summarise(rows, found, path)
 
 
-def summarise(rows: Sequence[Row], path: Path) -> Reproduction:
+def summarise(rows: Sequence[Row], found: Sequence[Row], path: Path) -> Reproduction:
     """Table and claims of the rows that there are."""
     return Reproduction(
         name="air",
@@ -106,7 +107,7 @@ def summarise(rows: Sequence[Row], path: Path) -> Reproduction:
             )
             for row in rows
         ),
-        claims=tuple(_claims(rows)),
+        claims=(*_claims(rows), *finding_claims(found)),
         rows=path,
         notes=_NOTES,
     )  # fmt: skip
@@ -192,19 +193,15 @@ def _frame(
     def random(purpose: str) -> torch.Generator:
         return stream(0, f"air-{purpose}", profile or "none", snr_db, place)
 
-    drawn = uniform((4,), generator=random("offsets")).tolist()
-    delay, offset, turn, level = drawn
-    air = Air(
-        snr_db, 1e-3 * (2 * offset - 1), 200 * delay, 2 * math.pi * turn, -30 * level, profile, 1.0
-    )
-    samples = shape(sent.chips, _SPS)
+    air = drawn_air(snr_db, profile, random("offsets"))
+    samples = shape(sent.chips, SPS)
     quiet = Air(None, profile=profile, delay_spread=air.delay_spread)
-    clean = quiet(samples, sps=_SPS, symbol_energy=1.0, generator=random("channel"))
+    clean = quiet(samples, sps=SPS, symbol_energy=1.0, generator=random("channel"))
     ideal = _ideal(image, sent, system, snr_db, clean if profile else None, random("ideal"))
-    y = air(samples, sps=_SPS, symbol_energy=1.0, generator=random("channel"))
+    y = air(samples, sps=SPS, symbol_energy=1.0, generator=random("channel"))
     frames = [
         delivery
-        for delivery in receive_frames(Recording.of(y, 1e6 * _SPS), _SPS, directory)
+        for delivery in receive_frames(Recording.of(y, 1e6 * SPS), SPS, directory)
         if delivery.image is not None and delivery.found.header == sent.header
     ]
     best = frames[0] if frames else None
@@ -216,7 +213,7 @@ def _frame(
         outage=best is None,
         snr_error=0.0 if best is None else best.found.snr_db - snr_db,
         frequency_error=0.0 if best is None else best.found.frequency - air.frequency,
-        start_error=0.0 if best is None else best.found.start / _SPS - SPAN - air.delay,
+        start_error=0.0 if best is None else best.found.start / SPS - SPAN - air.delay,
     )
 
 
@@ -228,9 +225,9 @@ def _ideal(
     if clean is None:
         point = Point(snr_db=snr_db)
         return system.transmit(image[None], point, generator=random).received[0]
-    place, count = Candidate("ofdm", float(SPAN * _SPS), 0.0, 1.0), sent.uses.payload
+    place, count = Candidate("ofdm", float(SPAN * SPS), 0.0, 1.0), sent.uses.payload
     read = Recording.of(clean, 1.0).read
-    chips = received_chips(read, place, 0, len(sent.chips), _SPS)
+    chips = received_chips(read, place, 0, len(sent.chips), SPS)
     gains = np.empty(count)
     gains[interleaver(count)] = np.abs(noiseless_gains(chips, USES + count)[USES:])
     power = torch.from_numpy(gains).float().square().clamp_min(1e-12)
