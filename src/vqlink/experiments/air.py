@@ -25,7 +25,7 @@ from vqlink.air.pulse import SPAN, shape
 from vqlink.air.sequences import interleaver
 from vqlink.air.sigmf import Recording
 from vqlink.air.simulate import Air
-from vqlink.air.sync import Candidate, received_chips
+from vqlink.air.sync import find_preambles, received_chips
 from vqlink.evaluation.air import Directory, Sent, receive_frames, transmit_frame
 from vqlink.experiments.air_finding import SPS, drawn_air, finding_claims, finding_rows
 from vqlink.experiments.cells import Cell, run_cells
@@ -60,7 +60,8 @@ _NOTES = (
     "outage counts as mid-grey",
     "the transmitter is told the SNR, as in the ideal link; the receiver estimates it",
     "tdl-a and tdl-c: delay spread of 1 symbol rms, Rayleigh paths drawn for each frame; there the "
-    "ideal receiver is told the gain of each carrier, and the SNR is that before the echoes",
+    "ideal receiver has the timing of a recording without noise and is told the gain of each "
+    "carrier; the SNR is that before the echoes",
 )
 
 
@@ -152,6 +153,7 @@ def _work(cell: Cell, *, smoke: bool) -> list[Row]:
     sweep = Sweep("sample:astronaut" if smoke else "data/kodak", count, SNR_DB, crop=crop or None)
     system = open_system(str(cell["system"]), "awgn", str(cell["system"]))
     directory, images = Directory(), sweep.images()
+    profile = None if cell["profile"] == "none" else str(cell["profile"])
     rows = []
     for snr_db in (10.0,) if smoke else SNR_DB:
         frames = []
@@ -160,7 +162,6 @@ def _work(cell: Cell, *, smoke: bool) -> list[Row]:
             sent = transmit_frame(
                 image, system.symbols, system.weights, snr_db=snr_db, waveform=str(cell["waveform"])
             )
-            profile = None if cell["profile"] == "none" else str(cell["profile"])
             frames.append(_frame(image, sent, system.symbols, directory, profile, snr_db, place))
         losses = [frame.ideal - frame.received for frame in frames]
         deviation = statistics.stdev(losses) if len(losses) > 1 else 0.0
@@ -177,7 +178,7 @@ def _work(cell: Cell, *, smoke: bool) -> list[Row]:
                 "n": len(frames),
                 "uses": sent.uses.total,
                 "payload_uses": sent.uses.payload,
-                "snr_error_db": _rms([frame.snr_error for frame in good]),
+                "snr_error_db": None if profile else _rms([frame.snr_error for frame in good]),
                 "frequency_error": _rms([frame.frequency_error for frame in good]),
                 "start_error": _rms([frame.start_error for frame in good]),
                 "weights": system.weights,
@@ -225,8 +226,9 @@ def _ideal(
     if clean is None:
         point = Point(snr_db=snr_db)
         return system.transmit(image[None], point, generator=random).received[0]
-    place, count = Candidate("ofdm", float(SPAN * SPS), 0.0, 1.0), sent.uses.payload
+    count = sent.uses.payload
     read = Recording.of(clean, 1.0).read
+    place = max(find_preambles(read, len(clean), SPS), key=lambda found: found.likeness)
     chips = received_chips(read, place, 0, len(sent.chips), SPS)
     gains = np.empty(count)
     gains[interleaver(count)] = np.abs(noiseless_gains(chips, USES + count)[USES:])
