@@ -143,6 +143,9 @@ def test_a_frame_that_is_cut_off(name: str) -> None:
     assert 0.4 < in_payload.there < 0.8
     (in_header,) = received(y[: (SPAN + 20 + PREAMBLE + 100) * 4])
     assert (in_header.status, in_header.header) == ("cut", None)
+    (begun,) = received(y[(SPAN + 20 + 60) * 4 :])
+    assert (begun.status, begun.header) == ("cut", None)
+    assert 0.8 < begun.there < 1
     assert received(y[-4000:]) == []  # its end alone has no preamble
 
 

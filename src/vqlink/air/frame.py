@@ -118,8 +118,9 @@ def _receive(read: Read, length: int, sps: int, candidate: Candidate) -> Found:
     )  # fmt: skip
     last = (length - candidate.start) / sps  # chips that the recording has
     count = waveform.chips(head.USES)
-    if candidate.start < -0.5 * sps or last < count - 0.5:
-        return replace(lost, status="cut", there=max(0.0, last) / count)
+    before = max(0.0, -candidate.start / sps)  # chips that went by before it began
+    if before > 0.5 or last < count - 0.5:
+        return replace(lost, status="cut", there=max(0.0, min(last, count) - before) / count)
     chips = received_chips(read, candidate, 0, count, sps)
     first = waveform.demodulate(chips, head.USES)
     scrambling = qpsk(head.USES, SCRAMBLING_INIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -35,12 +36,14 @@ class Candidate:
         start: of the first chip's peak, in samples.
         frequency: offset in cycles a chip.
         likeness: share of the energy there that has the preamble's form, 0 to 1.
+        amplitude: of the preamble.
     """
 
     waveform: str
     start: float
     frequency: float
     likeness: float
+    amplitude: float = 1.0
 
 
 Read = Callable[[int, int], Complex]
@@ -117,15 +120,14 @@ def _refined(read: Read, rough: Candidate, sps: int) -> Candidate:
     allowed = np.abs(bins) <= MAX_FREQUENCY + 1 / size
 
     def look(start: float) -> tuple[float, float, float]:
-        """(level, frequency, likeness) of a preamble at ``start``."""
+        """(squared amplitude, frequency, likeness) of a preamble at ``start``."""
         chips = sample(samples, start - whole + reach, PREAMBLE, sps)
         spectrum = np.abs(np.fft.fft(chips * reference, size)) ** 2
         best = int(np.where(allowed, spectrum, -1.0).argmax())
         around = spectrum[[best - 1, best, (best + 1) % size]]
         frequency = float(bins[best]) + parabola(around) / size
-        level = np.abs((rotate(chips, frequency, t) * reference).sum()) ** 2
-        energy = PREAMBLE * float(np.sum(np.abs(chips) ** 2))
-        return float(level), frequency, float(level) / max(energy, 1e-300)
+        level = float(np.abs((rotate(chips, frequency, t) * reference).mean()) ** 2)
+        return level, frequency, level / max(float(np.mean(np.abs(chips) ** 2)), 1e-300)
 
     start, step = rough.start, sps / 4
     while step > sps / 400:
@@ -135,15 +137,16 @@ def _refined(read: Read, rough: Candidate, sps: int) -> Candidate:
         step /= 3
     levels = np.array([look(start + k * sps / 50)[0] for k in (-1, 0, 1)])
     start += parabola(levels) * sps / 50
-    _, frequency, likeness = look(start)
-    return Candidate(rough.waveform, start, frequency, likeness)
+    level, frequency, likeness = look(start)
+    return Candidate(rough.waveform, start, frequency, likeness, math.sqrt(level))
 
 
 def received_chips(read: Read, candidate: Candidate, first: int, count: int, sps: int) -> Complex:
-    """Chips ``first`` to ``first + count`` of a frame, its frequency offset taken off."""
+    """Chips ``first`` to ``first + count``, freed of the frame's frequency offset and amplitude."""
     reach = len(taps(sps)) // 2 + 2
     begin = candidate.start + first * sps
     whole = int(np.floor(begin))
     samples = read(whole - reach, count * sps + 2 * reach)
     t = (np.arange(len(samples)) + whole - reach - candidate.start) / sps
-    return sample(rotate(samples, candidate.frequency, t), begin - whole + reach, count, sps)
+    chips = sample(rotate(samples, candidate.frequency, t), begin - whole + reach, count, sps)
+    return chips / max(candidate.amplitude, 1e-150)

@@ -76,7 +76,8 @@ def smooth_gain(z: Complex, weight: Float, t: Float, half_width: float) -> Compl
         slope = (first[at] - first[low] - t * left) - (first[high] - first[at] - t * right)
         return left + right + slope / half_width
 
-    gain: Complex = triangle(sums[0], sums[1]) / triangle(sums[2], sums[3])
+    share = np.maximum(triangle(sums[2], sums[3]).real, 1e-12)
+    gain: Complex = triangle(sums[0], sums[1]) / share
     return gain
 
 
