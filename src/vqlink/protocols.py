@@ -194,3 +194,40 @@ class Transceiver(Protocol):
     def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
         """Send messages ``x`` (images: (B, 3, H, W) float32 in [0, 1]) at ``point``."""
         ...
+
+
+@dataclass(frozen=True)
+class Reception:
+    """Messages decoded from equalised symbols.
+
+    Attributes:
+        received: (B, 3, H, W) float32 in [0, 1].
+        outage: (B,) bool, True where a stand-in was returned.
+        stats: named (B,) tensors.
+    """
+
+    received: Tensor
+    outage: Tensor
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class SymbolSystem(Transceiver, Protocol):
+    """A transceiver in two halves, for ends that share nothing but what is on the air."""
+
+    @property
+    def layers(self) -> int:
+        """Scales of latents in a message; 1 for a classical link."""
+        ...
+
+    def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
+        """Images (B, 3, H, W) for an expected SNR -> (B, uses) complex64 of mean power 1."""
+        ...
+
+    def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
+        """Equalised symbols (B, uses) -> images of ``size`` (H, W).
+
+        Args:
+            noise_var: (B, uses), total variance of the complex noise on each equalised symbol.
+        """
+        ...

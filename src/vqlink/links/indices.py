@@ -9,6 +9,7 @@ All scales of a message are one frame with one code stream.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -24,6 +25,21 @@ from vqlink.rng import Generators, stream, uniform
 
 Lost = Literal["hard", "conceal", "soft"]
 """What becomes of a block that fails its check: hard decisions, nothing (label -1), its ratios."""
+
+
+@dataclass(frozen=True)
+class DemodulatedLabels:
+    """Labels as they came out of the decoder.
+
+    Attributes:
+        labels: (B, count) int64 of each scale; -1 where they are lost and concealed.
+        llr: log P(1) / P(0) of their bits, (B, count, bits) of each scale.
+        lost: (B,) the part of the bits whose block is not good.
+    """
+
+    labels: tuple[Tensor, ...]
+    llr: tuple[Tensor, ...]
+    lost: Tensor
 
 
 class IndexLink(nn.Module):
@@ -88,59 +104,78 @@ class IndexLink(nn.Module):
             ``stats``: ``lost`` (part of the bits whose block is not good), ``bit_error_rate``
             (after decoding) and ``gain_power``.
         """
-        counts = [scale[0].numel() for scale in labels]
-        code = self._plan(counts)
-        sent = torch.cat(
-            [
-                labels_to_bits(scale.flatten(1), bits)
-                for scale, bits in zip(labels, self.bits, strict=True)
-            ],
-            dim=1,
-        ).cpu()
-        coded = code.encode(sent)
-        order = _interleaver(code.coded) if self.interleave else torch.arange(code.coded)
-        symbols = map_bits(coded[:, order], self.bits_per_symbol)
+        sent = self._bits(labels)
+        symbols = self.modulate(labels)
         arrived = self.channel(symbols, point, generator=generator)
         noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
-        demapped = demap_symbols(
+        out = self.demodulate(
             zero_forcing(arrived.y, arrived.gain),
-            noise_var.expand(symbols.shape).contiguous(),
-            self.bits_per_symbol,
+            noise_var.expand(symbols.shape),
+            [scale[0].numel() for scale in labels],
         )
-        in_order = torch.empty_like(demapped)
-        in_order[:, order] = demapped
-        decided, good = code.decode(in_order)
-        llr = self._scales(decided, labels)
+        decided = torch.cat([scale.flatten(1) for scale in out.llr], dim=1) > 0
         return LinkOutput(
-            received=self._received(llr, self._scales(good, labels)),
+            received=tuple(
+                part.reshape(scale.shape).to(scale.device)
+                for part, scale in zip(out.labels, labels, strict=True)
+            ),
             uses=symbols.shape[1],
             tx_power=symbols.abs().square().mean(dim=1),
             stats={
-                "lost": 1 - good.float().mean(dim=1),
-                "bit_error_rate": ((decided > 0) != (sent > 0.5)).float().mean(dim=1),
+                "lost": out.lost,
+                "bit_error_rate": (decided != (sent > 0.5)).float().mean(dim=1),
                 "gain_power": arrived.gain.abs().square().mean(dim=1),
             },
-            llr=llr,
+            llr=tuple(
+                part.reshape(*scale.shape, -1).to(scale.device)
+                for part, scale in zip(out.llr, labels, strict=True)
+            ),
         )
 
-    def _scales(self, values: Tensor, sent: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """(B, payload) values of bits -> those of each scale's labels, (B, ..., bits)."""
-        sizes = [scale[0].numel() * bits for scale, bits in zip(sent, self.bits, strict=True)]
-        return tuple(
-            part.reshape(*scale.shape, bits).to(scale.device)
-            for part, scale, bits in zip(
-                torch.split(values, sizes, dim=1), sent, self.bits, strict=True
-            )
-        )
+    @torch.no_grad()
+    def modulate(self, labels: tuple[Tensor, ...]) -> Tensor:
+        """Labels (B, ...) of each scale -> the symbols on the air (B, uses) complex64."""
+        code = self._plan([scale[0].numel() for scale in labels])
+        coded = code.encode(self._bits(labels))
+        return map_bits(coded[:, self._order(code)], self.bits_per_symbol)
 
-    def _received(self, llr: tuple[Tensor, ...], good: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        labels = [bits_to_labels((scale > 0).float().flatten(-2), scale.shape[-1]) for scale in llr]
+    @torch.no_grad()
+    def demodulate(
+        self, symbols: Tensor, noise_var: Tensor, counts: Sequence[int]
+    ) -> DemodulatedLabels:
+        """Equalised symbols and their noise (B, uses) -> ``counts`` labels of each scale."""
+        code = self._plan(counts)
+        demapped = demap_symbols(symbols, noise_var.contiguous(), self.bits_per_symbol)
+        in_order = torch.empty_like(demapped)
+        in_order[:, self._order(code)] = demapped
+        decided, good = code.decode(in_order)
+        llr, held = self._scales(decided, counts), self._scales(good, counts)
+        labels = [bits_to_labels((scale > 0).float().flatten(1), scale.shape[2]) for scale in llr]
         if self.lost == "conceal":
             labels = [
-                torch.where(held.all(dim=-1), label, -1)
-                for label, held in zip(labels, good, strict=True)
+                torch.where(whole.all(dim=-1), label, -1)
+                for label, whole in zip(labels, held, strict=True)
             ]
-        return tuple(labels)
+        return DemodulatedLabels(tuple(labels), llr, 1 - good.float().mean(dim=1))
+
+    def _order(self, code: BlockCode) -> Tensor:
+        return _interleaver(code.coded) if self.interleave else torch.arange(code.coded)
+
+    def _bits(self, labels: tuple[Tensor, ...]) -> Tensor:
+        """(B, payload) float32 bits of all scales."""
+        parts = [
+            labels_to_bits(scale.flatten(1), bits)
+            for scale, bits in zip(labels, self.bits, strict=True)
+        ]
+        return torch.cat(parts, dim=1).cpu()
+
+    def _scales(self, values: Tensor, counts: Sequence[int]) -> tuple[Tensor, ...]:
+        """(B, payload) values of bits -> those of each scale's labels, (B, count, bits)."""
+        sizes = [count * bits for count, bits in zip(counts, self.bits, strict=True)]
+        parts = torch.split(values, sizes, dim=1)
+        return tuple(
+            part.reshape(len(part), -1, bits) for part, bits in zip(parts, self.bits, strict=True)
+        )
 
 
 def labels_to_bits(labels: Tensor, bits: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from vqlink.digital.blocks import SURE
 from vqlink.links.indices import IndexLink, bits_to_labels, labels_to_bits
-from vqlink.protocols import Point, QuantizerOutput, Transmission, VqlinkError
+from vqlink.protocols import Point, QuantizerOutput, Reception, Transmission, VqlinkError
 from vqlink.quantizers.labels import label_bits, neighbourly_labels
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import Generators, uniform
@@ -256,23 +256,55 @@ class IndexCode(nn.Module):
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), not {tuple(x.shape)}")
         batch, _, height, width = x.shape
-        sent = tuple(self.labels(i)[indices] for i, indices in enumerate(self.encode(x)))
-        link = self.link(sent, point, generator=generator)
-        if self.link.lost == "soft":
-            images = self.decode_soft(link.llr, (height, width))
-        else:
-            received = []
-            for scale, labels in enumerate(link.received):
-                known = torch.argsort(self.labels(scale))[labels.clamp_min(0)]
-                received.append(torch.where(labels < 0, -1, known))
-            images = self.decode(received, (height, width))
+        link = self.link(self._labelled(x), point, generator=generator)
         return Transmission(
-            received=images,
+            received=self._received(link.received, link.llr, (height, width)),
             uses=torch.full((batch,), link.uses, dtype=torch.int64),
             tx_power=link.tx_power,
             outage=torch.zeros(batch, dtype=torch.bool),
             stats=link.stats,
         )
+
+    @property
+    def layers(self) -> int:
+        return len(self.quantizers)
+
+    @torch.no_grad()
+    def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
+        """Images (B, 3, H, W) -> (B, uses) complex64; ``snr_db`` changes nothing: one rate."""
+        return self.link.modulate(self._labelled(x))
+
+    @torch.no_grad()
+    def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
+        """Equalised symbols (B, uses) -> images; ``stats["lost"]``: bits in blocks not good."""
+        out = self.link.demodulate(symbols, noise_var, self.counts(*size))
+        cells = [-(-side // self._encoder.stride) for side in size]
+        rows, columns = (
+            [side * (self._encoder.stride // s) for s in self._encoder.strides] for side in cells
+        )
+        maps = list(zip(rows, columns, strict=True))
+        batch = symbols.shape[0]
+        image = self._received(
+            [part.reshape(batch, *hw) for part, hw in zip(out.labels, maps, strict=True)],
+            [part.reshape(batch, *hw, -1) for part, hw in zip(out.llr, maps, strict=True)],
+            size,
+        )
+        return Reception(image, torch.zeros(len(image), dtype=torch.bool), {"lost": out.lost})
+
+    def _labelled(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.labels(i)[indices] for i, indices in enumerate(self.encode(x)))
+
+    def _received(
+        self, labels: Sequence[Tensor], llr: Sequence[Tensor], size: tuple[int, int]
+    ) -> Tensor:
+        """Images from labels (B, h, w), or from their bits' ratios where the link says so."""
+        if self.link.lost == "soft":
+            return self.decode_soft(llr, size)
+        indices = [
+            torch.where(found < 0, -1, torch.argsort(self.labels(i))[found.clamp_min(0)])
+            for i, found in enumerate(labels)
+        ]
+        return self.decode(indices, size)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
