@@ -147,12 +147,15 @@ class LinkOutput:
         uses: complex channel uses of one message: headers, CRC, parity and padding included.
         tx_power: (B,) measured mean |x|^2 over each message's channel uses.
         stats: named (B,) tensors.
+        llr: of an index link: log P(1) / P(0) of every bit of the labels after decoding, for each
+            scale (B, ..., bits), the highest bit first.
     """
 
     received: tuple[Tensor, ...]
     uses: int
     tx_power: Tensor
     stats: Mapping[str, Tensor] = field(default_factory=dict)
+    llr: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,4 +193,41 @@ class Transceiver(Protocol):
 
     def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
         """Send messages ``x`` (images: (B, 3, H, W) float32 in [0, 1]) at ``point``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reception:
+    """Messages decoded from equalised symbols.
+
+    Attributes:
+        received: (B, 3, H, W) float32 in [0, 1].
+        outage: (B,) bool, True where a stand-in was returned.
+        stats: named (B,) tensors.
+    """
+
+    received: Tensor
+    outage: Tensor
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class SymbolSystem(Transceiver, Protocol):
+    """A transceiver in two halves, for ends that share nothing but what is on the air."""
+
+    @property
+    def layers(self) -> int:
+        """Scales of latents in a message; 1 for a classical link."""
+        ...
+
+    def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
+        """Images (B, 3, H, W) for an expected SNR -> (B, uses) complex64 of mean power 1."""
+        ...
+
+    def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
+        """Equalised symbols (B, uses) -> images of ``size`` (H, W).
+
+        Args:
+            noise_var: (B, uses), total variance of the complex noise on each equalised symbol.
+        """
         ...

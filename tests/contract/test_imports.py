@@ -22,7 +22,7 @@ LAYERS = (
     {"errors", "units", "rng", "protocols"},
     {
         "sources", "encoders", "quantizers", "links", "channels", "digital", "decoders", "metrics",
-        "layers",
+        "layers", "air",
     },
     {"systems"},
     {"config", "recipes"},
@@ -37,6 +37,7 @@ WITHIN_STAGES = {
     ("decoders", "layers"),
     ("links", "channels"),
     ("links", "digital"),
+    ("air", "digital"),
 }
 """Stage folders that may import another."""
 

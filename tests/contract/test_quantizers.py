@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from vqlink.quantizers.constellation import ConstellationQuantizer, psk_points, qam_points
+from vqlink.quantizers.product import ProductQuantizer
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.quantizers.replacement import Replacement
 from vqlink.quantizers.soft import SoftQuantizer
-from vqlink.quantizers.vector import ProductQuantizer, VectorQuantizer
+from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 
 PATHS = [

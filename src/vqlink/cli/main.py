@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from vqlink.cli import evaluate, recipes, report, reproduce, send, train, zoo
+from vqlink.cli import channel, evaluate, recipes, report, reproduce, rx, send, train, tx, zoo
 from vqlink.cli.arguments import spread
 from vqlink.errors import VqlinkError
 
@@ -32,6 +32,9 @@ app.add_typer(recipes.app, name="recipes")
 app.command("train")(train.train_command)
 app.command("reproduce")(reproduce.reproduce_command)
 app.command("report")(report.report_command)
+app.command("tx")(tx.tx_command)
+app.command("channel")(channel.channel_command)
+app.command("rx")(rx.rx_command)
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ class MultiscaleNet(Part):
     """The net of 004, Fig. 2: ``width`` of each scale, the largest scale first.
 
     ``norm: none`` leaves the batch normalisation out. Its noise, in batches of few pictures, hides
-    the brightness of a picture from the net, which then stalls at 24 dB.
+    the brightness of a picture from the net, which then stalls (docs/decisions.md).
     """
 
     kind: Literal["multiscale"] = "multiscale"
@@ -219,7 +219,15 @@ class IndexLinkConfig(Part):
     rate: str = Field("1/3", pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")
     modem: Literal["bpsk", "qpsk", "16qam", "64qam", "256qam"] = "16qam"
     interleave: bool = True
-    lost: Literal["hard", "conceal"] = "hard"
+    lost: Literal["hard", "conceal", "soft"] = "hard"
+
+    @model_validator(mode="after")
+    def _rate_exists(self) -> IndexLinkConfig:
+        if self.code == "ldpc80211ad" and self.rate not in ("1/2", "5/8", "3/4", "13/16"):
+            raise ValueError("802.11ad's codes have rates 1/2, 5/8, 3/4 and 13/16")
+        if self.code == "ldpc5g" and not Fraction(1, 5) <= Fraction(self.rate) <= Fraction(11, 12):
+            raise ValueError("5G LDPC codes have rates from 1/5 to 11/12")
+        return self
 
 
 LinkConfig = Annotated[ValuesLinkConfig | IndexLinkConfig, Field(discriminator="kind")]
@@ -281,7 +289,7 @@ class EvaluationConfig(Part):
     samples: int = Field(default=16, ge=1)
 
 
-Loss = Literal["mse", "mae", "ms_ssim", "kl", "codebook", "commitment"]
+Loss = Literal["mse", "log_mse", "mae", "ms_ssim", "kl", "codebook", "commitment"]
 
 
 class Recipe(Part):
@@ -344,7 +352,7 @@ class Recipe(Part):
             raise ValueError("losses.codebook and commitment need codebooks")
         if self.source.crop % encoder.strides[-1]:
             raise ValueError(f"source.crop is a multiple of {encoder.strides[-1]}")
-        if {"ms_ssim", "kl"} & set(self.losses):
+        if {"log_mse", "ms_ssim", "kl"} & set(self.losses):
             raise ValueError("losses of index codes are mse, mae, codebook and commitment")
 
     @property

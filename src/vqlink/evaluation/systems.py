@@ -14,7 +14,7 @@ from vqlink.config.build import LearnedSystem
 from vqlink.config.channels import ChannelConfig, build_channel, channel_name, parse_channel
 from vqlink.config.load import recipe_hash
 from vqlink.config.schema import Recipe
-from vqlink.protocols import Transceiver, VqlinkError
+from vqlink.protocols import SymbolSystem, Transceiver, VqlinkError
 from vqlink.systems.separation import parse_separation
 from vqlink.zoo.catalogue import Entry, entries, load_system
 
@@ -36,6 +36,17 @@ class System:
     transceiver: Transceiver
     recipe: str | None = None
     weights: str | None = None
+
+    @property
+    def symbols(self) -> SymbolSystem:
+        """The transceiver in two halves.
+
+        Raises:
+            VqlinkError: for one that has no halves.
+        """
+        if not isinstance(self.transceiver, SymbolSystem):
+            raise VqlinkError(f"{self.name} cannot be sent as a file of samples")
+        return self.transceiver
 
     @property
     def learned(self) -> bool:

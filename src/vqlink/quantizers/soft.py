@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from vqlink.protocols import QuantizerOutput
 from vqlink.quantizers.search import nearest
-from vqlink.quantizers.vector import perplexity
+from vqlink.quantizers.statistics import perplexity
 from vqlink.rng import Generators
 
 Assignment = Literal["distance", "attention"]

@@ -15,6 +15,9 @@ from vqlink.systems.index_code import IndexCode, IndexCodeOutput
 from vqlink.systems.jscc import JSCC, JSCCOutput
 from vqlink.units import from_db
 
+# 60 dB: a message that came through this well teaches nothing more.
+_LEAST_ERROR = 1e-6
+
 
 def loss_of(
     output: JSCCOutput, sent: Tensor, snr_db: Tensor, recipe: Recipe
@@ -28,13 +31,17 @@ def loss_of(
     Returns:
         The scalar to minimise, and the scalars it is made of. ``mse`` and ``ms_ssim`` (which is
         1 - MS-SSIM) are the ones that are trained, each message weighted by its SNR
-        (``snr_slope``); ``plain_mse`` the mean without weights.
+        (``snr_slope``); ``plain_mse`` the mean without weights. ``log_mse`` is the mean of the
+        messages' log errors, so of their PSNR, which weighs easy pictures and clear channels as
+        much as the others and needs no slope.
     """
     errors = (output.received - sent).square().flatten(1).mean(dim=1)
     # Balanced round the middle of the range, so that the slope doesn't change the loss's size.
     middle = sum(recipe.training.snr_db) / 2
     weights = from_db(recipe.training.snr_slope * (snr_db - middle))
     parts = {"mse": (errors * weights).mean(), **output.quantized.losses}
+    if "log_mse" in recipe.losses:
+        parts["log_mse"] = errors.clamp_min(_LEAST_ERROR).log().mean()
     if "ms_ssim" in recipe.losses:
         parts["ms_ssim"] = (_dissimilarity(output.received, sent) * weights).mean()
     total = torch.stack([weight * parts[name] for name, weight in recipe.losses.items()]).sum()
