@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from vqlink.quantizers.binary import BinaryQuantizer
 from vqlink.quantizers.constellation import ConstellationQuantizer, psk_points, qam_points
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.quantizers.replacement import Replacement
@@ -50,6 +51,7 @@ BUILDERS["product"] = lambda: ProductQuantizer([vector("straight_through", "loss
 BUILDERS["qam"] = lambda: QAMQuantizer(64)
 BUILDERS["psk"] = lambda: ConstellationQuantizer(psk_points(8))
 BUILDERS["learned"] = lambda: ConstellationQuantizer(qam_points(16), learned=True)
+BUILDERS["binary"] = lambda: BinaryQuantizer(6)
 
 
 @pytest.fixture(params=BUILDERS)
