@@ -123,7 +123,7 @@ def load_text_code(folder: Path) -> tuple[TextCode, Recipe]:
     """
     recipe = read_config(folder)
     if not isinstance(recipe.source, TextSource):
-        raise VqlinkError(f"{folder} holds a code for pictures, not for text")
+        raise VqlinkError(f"{folder} holds no code for text")
     system = build_text_code(recipe)
     try:
         system.load_state_dict(read_tensors(folder), strict=True)

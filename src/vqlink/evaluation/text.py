@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from vqlink.config.channels import ChannelConfig, channel_name
 from vqlink.config.load import recipe_hash
-from vqlink.config.text import load_text_code, text_channel
-from vqlink.config.weights import MODEL_NAME, sha256_of
+from vqlink.config.text import text_channel
 from vqlink.evaluation.rows import Row, power_flags
 from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.metrics.text import TEXT_METRICS
@@ -24,7 +23,7 @@ from vqlink.protocols import Point, TextTransceiver, TextTransmission, VqlinkErr
 from vqlink.rng import stream
 from vqlink.systems.text_code import TextCode
 from vqlink.systems.text_separation import TEXT_LINKS, parse_text_separation
-from vqlink.zoo.catalogue import entries, find
+from vqlink.zoo.text import load_text_system, text_entries
 
 TEXT_VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt", "tokenizers")}
 DEFAULT_CODE = "text-q32"
@@ -73,24 +72,18 @@ def open_text_systems(
 
 
 def _open_learned(name: str, channel: ChannelConfig, bits_per_symbol: int | None) -> TextSystem:
-    folder = Path(name)
-    known = [entry.name for entry in entries() if entry.source == "text"]
-    if any(entry.name == name for entry in entries()):
-        entry = find(name)
-        folder = entry.folder
-        if sha256_of(folder / MODEL_NAME) != entry.sha256:
-            raise VqlinkError(f"the weights of {name} are damaged: install vqlink again")
-    elif not folder.is_dir():
+    known = [entry.name for entry in text_entries()]
+    if name not in known and not Path(name).is_dir():
         close = difflib.get_close_matches(name, [*known, *TEXT_LINKS], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise VqlinkError(
             f"unknown text system {name!r}{hint} (known: {', '.join((*known, *TEXT_LINKS))})"
         )
-    code, recipe = load_text_code(folder)
+    code, recipe, sha256 = load_text_system(name)
     code.link.channel = text_channel(channel)
     if bits_per_symbol is not None:
         code.link.bits_per_symbol = bits_per_symbol
-    return TextSystem(name, code, recipe_hash(recipe), sha256_of(folder / MODEL_NAME))
+    return TextSystem(name, code, recipe_hash(recipe), sha256)
 
 
 def frames(text: TextSystem | None, sentences: Sequence[str]) -> list[str]:

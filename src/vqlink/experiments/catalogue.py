@@ -18,6 +18,7 @@ _MODULES = {
     ),
     "deepjsccq-fig10": ("deepjsccq:fig10", "001, Fig. 10-11: how often each point is sent"),
     "deepjsccq-fig12": ("deepjsccq:fig12", "001, Fig. 12: quality over the bandwidth ratio"),
+    "text-bec-fig3": ("text_bec", "000, Fig. 3: sentences over erasures, beside Huffman links"),
     "vqdeepsc-fig3": ("vqdeepsc_fig3", "004, Fig. 3: SSIM over SNR in three channels"),
     "hrvqvae-table1": ("hrvqvae:table1", "003, Table 1: reconstruction on CIFAR-10, with rivals"),
     "hrvqvae-fig5": ("hrvqvae:fig5", "003, Fig. 5: depth 1 to 6 at 64 final codewords"),
