@@ -183,9 +183,10 @@ def send_text(
 
 
 def _axis(point: Point) -> tuple[str, float]:
-    if point.snr_db is not None:
-        return "snr_db", float(torch.as_tensor(point.snr_db))
-    return "probability", float(torch.as_tensor(point.probability))
+    """The point's axis and its value as it was written: 0.6 stays 0.6, which a tensor rounds."""
+    axis = "probability" if point.snr_db is None else "snr_db"
+    value = getattr(point, axis)
+    return axis, value.item() if isinstance(value, torch.Tensor) else float(value)
 
 
 @torch.no_grad()

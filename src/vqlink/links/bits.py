@@ -10,6 +10,7 @@ payload's redundancy is the learned code's own.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -142,6 +143,7 @@ class BitsLink(nn.Module):
         return torch.tanh(math.sqrt(2) * pairs)
 
 
+@lru_cache(maxsize=1)
 def header_words() -> Tensor:
     """(64, 32) float32 of -1 and 1: the words of the (32, 6, 16) biorthogonal code, by length."""
     rows = torch.ones(1, 1)

@@ -27,7 +27,7 @@ from vqlink.protocols import Point, TextTransmission, VqlinkError
 from vqlink.rng import Generators
 
 TEXT_LINKS = ("huffman+ldpc5g", "huffman+turbo", "huffman-char+ldpc5g", "huffman-char+turbo")
-_BATCH = 256
+_BATCH = 1024
 _SURE = 20.0
 
 
@@ -93,8 +93,8 @@ class TextSeparation:
                     read = "".join("1" if bit > 0.5 else "0" for bit in bits.tolist())
                     received[place], ended = self.source.decode(read)
                     outage[place] = not (bool(fine) and ended)
-        fits = torch.tensor([any(place == p for g in groups.values() for p, _ in g)
-                             for place in range(len(sentences))])  # fmt: skip
+        fits = torch.zeros(len(sentences), dtype=torch.bool)
+        fits[[place for group in groups.values() for place, _ in group]] = True
         return TextTransmission(
             received=tuple(received),
             uses=torch.tensor(uses),
