@@ -47,7 +47,7 @@ def send_command(
     as_json: Annotated[bool, typer.Option("--json", help="print rows as JSON alone")] = False,
 ) -> None:
     """Send INPUT by each system at the same channel uses; write what arrived, and a report."""
-    if is_text(source, channel):
+    if is_text(source, channel, system or []):
         send_text_command(
             source, system, channel, snr=snr, erasure=erasure, flip=flip, modem=modem,
             against=against, out=out, seed=seed, as_json=as_json,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,20 @@ if TYPE_CHECKING:
 
 _AGAINST = ("huffman+ldpc5g", "huffman+turbo")
 _SHOWN = 20
+_OTHER_FILES = (
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".wav",
+    ".flac", ".mp3", ".ogg", ".parquet",
+)  # fmt: skip
 
 
-def is_text(source: str, channel: str) -> bool:
+def is_text(source: str, channel: str, systems: Sequence[str]) -> bool:
     """Whether INPUT is a text: a .txt file, or words that name no file, or what bits carry."""
-    if channel.split(":")[0] in ("bec", "bsc") or source.lower().endswith(".txt"):
+    if channel.strip().lower() in ("bec", "bsc") or source.lower().endswith(".txt"):
         return True
-    if os.path.lexists(source):
+    if os.path.lexists(source) or source.lower().endswith(_OTHER_FILES):
         return False
+    if any(name.startswith(("text-", "huffman")) for name in systems):
+        return True
     return not source.strip() or any(c.isspace() for c in source) or not source.isascii()
 
 
