@@ -22,11 +22,17 @@ _OTHER_FILES = (
 
 
 def is_text(source: str, channel: str, systems: Sequence[str]) -> bool:
-    """Whether INPUT is a text: a .txt file, or words that name no file, or what bits carry."""
-    if channel.strip().lower() in ("bec", "bsc") or source.lower().endswith(".txt"):
+    """Whether INPUT is a text: a .txt file, or words that name no other file or sample.
+
+    A single word could be a name misspelt: it is a text for bits' channels and text systems only.
+    """
+    if source.lower().endswith(".txt"):
         return True
-    if os.path.lexists(source) or source.lower().endswith(_OTHER_FILES):
+    names_a_file = source.startswith("sample:") or source.lower().endswith(_OTHER_FILES)
+    if names_a_file or os.path.lexists(source):
         return False
+    if channel.strip().lower() in ("bec", "bsc"):
+        return True
     if any(name.startswith(("text-", "huffman")) for name in systems):
         return True
     return not source.strip() or any(c.isspace() for c in source) or not source.isascii()
@@ -43,8 +49,6 @@ def read_text(source: str) -> list[str]:
     if source.lower().endswith(".txt"):
         lines = open_sentences(source)
         sentences = [sentence for line in lines for sentence in split_sentences(line)]
-    elif os.path.lexists(source):
-        raise VqlinkError(f"{source} is no text: over bits only sentences and .txt files are sent")
     else:
         sentences = split_sentences(source)
     if not sentences:
