@@ -399,6 +399,10 @@ class Recipe(Part):
             )
         if set(self.losses) != {"cross_entropy"}:
             raise ValueError("the loss of a text code is cross_entropy")
+        assert isinstance(self.encoder, TransformerTextNet)
+        assert isinstance(self.decoder, TransformerTextNet)
+        if self.encoder.width != self.decoder.width:
+            raise ValueError("encoder.width and decoder.width of a text code are equal")
         probability = self.training.probability
         if self.link.channel.kind not in ("bec", "bsc"):
             return self

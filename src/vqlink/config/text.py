@@ -49,21 +49,19 @@ def build_text_code(recipe: Recipe) -> TextCode:
     bits, vocabulary = recipe.quantizer.bits, recipe.source.vocabulary
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        return TextCode(
-            TransformerTextEncoder(
-                vocabulary, bits, **recipe.encoder.model_dump(exclude={"kind"}), longest=LONGEST
-            ),
-            BinaryQuantizer(bits),
-            BitsLink(
-                text_channel(recipe.link.channel),
-                bits_per_symbol=MODEMS[recipe.link.modem],
-                header_repeats=recipe.link.header_repeats,
-            ),
-            TransformerTextDecoder(
-                vocabulary, bits, **recipe.decoder.model_dump(exclude={"kind"}), longest=LONGEST
-            ),
-            name=recipe.name,
+        encoder = TransformerTextEncoder(
+            vocabulary, bits, **recipe.encoder.model_dump(exclude={"kind"}), longest=LONGEST
         )
+        decoder = TransformerTextDecoder(
+            vocabulary, bits, **recipe.decoder.model_dump(exclude={"kind"}), longest=LONGEST
+        )
+    decoder.start_aligned(encoder.embedding.weight, encoder.out.weight)
+    link = BitsLink(
+        text_channel(recipe.link.channel),
+        bits_per_symbol=MODEMS[recipe.link.modem],
+        header_repeats=recipe.link.header_repeats,
+    )
+    return TextCode(encoder, BinaryQuantizer(bits), link, decoder, name=recipe.name)
 
 
 def text_channel(config: ChannelConfig) -> BitChannel | SymbolChannel:

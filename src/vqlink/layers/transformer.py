@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LONGEST_WAVE = 1000.0
+PLACE = 0.3
+"""Size of positions beside embeddings of size 1: a token's bits depend little on its place."""
 
 
 @dataclass

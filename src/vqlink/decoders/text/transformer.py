@@ -10,7 +10,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.transformer import Cache, DecoderLayer, length_mask, positions
+from vqlink.layers.transformer import PLACE, Cache, DecoderLayer, length_mask, positions
+
+_BEFORE, _SYMBOL, _SHARPNESS = 0.3, 3.0, 3.0
+"""At the start: sizes of the token before and of the received symbols, and of the last norm."""
 
 
 class TransformerTextDecoder(nn.Module):
@@ -40,13 +43,29 @@ class TransformerTextDecoder(nn.Module):
         self.vocabulary = vocabulary
         self.embedding = nn.Embedding(vocabulary + 1, width)  # the last one starts a sentence
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(width))
-        self.scale = math.sqrt(width)
+        self.scale = _BEFORE * math.sqrt(width)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
-        self.register_buffer("position", positions(longest, width), persistent=False)
+        self.register_buffer("position", PLACE * positions(longest, width), persistent=False)
         self.symbols = nn.Linear(channels, width)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
+        nn.init.constant_(self.norm.weight, _SHARPNESS)
         self.drop = nn.Dropout(dropout)
+
+    @torch.no_grad()
+    def start_aligned(self, embedding: Tensor, projection: Tensor) -> None:
+        """Begin as the encoder's mirror image: what is received for a token points at it.
+
+        Random tokens have random signs, so an untrained code carries a good part of the tokens
+        already, and training starts from there.
+
+        Args:
+            embedding: the encoder's, (vocabulary, width).
+            projection: its last map, (Q, width).
+        """
+        self.embedding.weight[: self.vocabulary] = embedding
+        self.symbols.weight.copy_(_SYMBOL * projection.T)
+        self.symbols.bias.zero_()
 
     @property
     def start(self) -> int:

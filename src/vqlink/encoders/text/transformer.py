@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from vqlink.layers.transformer import EncoderLayer, length_mask, positions
+from vqlink.layers.transformer import PLACE, EncoderLayer, length_mask, positions
 
 
 class TransformerTextEncoder(nn.Module):
@@ -35,10 +35,12 @@ class TransformerTextEncoder(nn.Module):
         self.embedding = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(width))
         self.scale = math.sqrt(width)
-        self.register_buffer("position", positions(longest, width), persistent=False)
+        self.register_buffer("position", PLACE * positions(longest, width), persistent=False)
         self.layers = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels)
+        nn.init.orthogonal_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
