@@ -137,6 +137,7 @@ def test_text_recipes(name: str, tmp_path: Path) -> None:
             f"source.train={sentences}",
             f"source.validation={sentences}",
             "source.vocabulary=100",
+            "source.tokenizer=null",
             "encoder.width=16",
             "encoder.heads=2",
             "decoder.width=16",

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vqlink.config.load import load_recipe
+from vqlink.config.text import recipe_tokenizer
 from vqlink.errors import VqlinkError
 from vqlink.experiments import text_bec
 from vqlink.links.bits import header_words
@@ -61,6 +63,30 @@ def test_tokens_give_the_sentence_back(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(VqlinkError, match="no tokenizer of"):
         text.read_tokenizer(path)
+
+
+def test_a_vocabulary_that_is_given(tmp_path: Path) -> None:
+    """As BERT's: split at punctuation, joined by spaces, with special tokens of its own."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "A", "man", "rid", "##es", "a", "horse", "."]
+    model = models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="[UNK]")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    path = tmp_path / "tokenizer.json"
+    path.write_text(tokenizer.to_str())
+    recipe = load_recipe("text-q8", [f"source.tokenizer={path}"])
+    with pytest.raises(VqlinkError, match=r"source.vocabulary=10$"):
+        recipe_tokenizer(recipe)
+    given = text.open_tokenizer(str(path))
+    assert text.encode(given, "A man rides a horse.") == [3, 4, 5, 6, 7, 8, 9]
+    assert (
+        text.decode(given, [3, 4, 5, 6, 1, 7, 8, 9])
+        == "A man rides \N{REPLACEMENT CHARACTER} a horse."
+    )
+    with pytest.raises(VqlinkError, match="there is no tokenizer"):
+        text.open_tokenizer(str(tmp_path / "none.json"))
 
 
 def test_batches_belong_to_their_step() -> None:

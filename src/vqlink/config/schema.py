@@ -44,7 +44,7 @@ class TextSource(Part):
     Attributes:
         train, validation: a text file (one sentence a line), a parquet file, or ``hf:NAME:SPLIT``.
         vocabulary: tokens of the WordPiece vocabulary that is trained on ``train``.
-        tokenizer: a ``tokenizer.json`` to use instead, such as BERT's, of that many tokens.
+        tokenizer: a ``tokenizer.json``, or ``hf:NAME``, to use instead, of that many tokens.
         scramble: part of the training sentences half of whose tokens are replaced by any others.
     """
 

@@ -87,12 +87,12 @@ def recipe_tokenizer(recipe: Recipe) -> Tokenizer:
     source = recipe.source
     assert isinstance(source, TextSource)
     if source.tokenizer is not None:
-        tokenizer = text.read_tokenizer(Path(source.tokenizer))
+        tokenizer = text.open_tokenizer(source.tokenizer)
     else:
         tokenizer = text.train_tokenizer(text.open_sentences(source.train), source.vocabulary)
     size = tokenizer.get_vocab_size()
     if size > source.vocabulary or (source.tokenizer and size != source.vocabulary):
-        raise VqlinkError(f"the tokenizer has {size} tokens: set source.vocabulary to that")
+        raise VqlinkError(f"the tokenizer has {size} tokens: --set source.vocabulary={size}")
     return tokenizer
 
 

@@ -143,6 +143,23 @@ def train_tokenizer(sentences: Sequence[str], size: int) -> Tokenizer:
     return tokenizer
 
 
+def open_tokenizer(location: str) -> Tokenizer:
+    """A tokenizer from its ``tokenizer.json``, or ``hf:NAME`` from the Hugging Face hub.
+
+    Raises:
+        VqlinkError: when it can't be read or fetched.
+    """
+    from tokenizers import Tokenizer
+
+    if not location.startswith("hf:"):
+        return read_tokenizer(Path(location))
+    try:
+        return Tokenizer.from_pretrained(location.removeprefix("hf:"))
+    except Exception as error:  # tokenizers raises bare Exception
+        reason = " ".join(str(error).split())[:150]
+        raise VqlinkError(f"the tokenizer {location} can't be fetched: {reason}") from None
+
+
 def read_tokenizer(path: Path) -> Tokenizer:
     """A tokenizer from its JSON file.
 
