@@ -35,7 +35,7 @@ def main() -> None:
     text = _headline(rows)
     fill(ROOT / "README.md", text)
     fill(ROOT / "docs" / "quantizers.md", quantizer_figures())
-    for page in ("deepjsccq", "vqdeepsc"):
+    for page in ("deepjsccq", "text", "vqdeepsc"):
         fill(ROOT / "docs" / f"{page}.md", documents(page))
     parts = [(ROOT / "docs" / "results-words.md").read_text().rstrip(), ""]
     for ratio, some in rows.items():
