@@ -403,6 +403,9 @@ class Recipe(Part):
         assert isinstance(self.decoder, TransformerTextNet)
         if self.encoder.width != self.decoder.width:
             raise ValueError("encoder.width and decoder.width of a text code are equal")
+        assert isinstance(self.quantizer, BinaryConfig)
+        if self.quantizer.bits >= self.encoder.width:
+            raise ValueError("encoder.width of a text code is larger than quantizer.bits")
         probability = self.training.probability
         if self.link.channel.kind not in ("bec", "bsc"):
             return self

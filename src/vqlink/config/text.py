@@ -55,7 +55,7 @@ def build_text_code(recipe: Recipe) -> TextCode:
         decoder = TransformerTextDecoder(
             vocabulary, bits, **recipe.decoder.model_dump(exclude={"kind"}), longest=LONGEST
         )
-    decoder.start_aligned(encoder.embedding.weight, encoder.out.weight)
+    decoder.start_as_receiver_of(encoder.embedding.weight.detach()[:, :bits].sign())
     link = BitsLink(
         text_channel(recipe.link.channel),
         bits_per_symbol=MODEMS[recipe.link.modem],

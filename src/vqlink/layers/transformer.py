@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LONGEST_WAVE = 1000.0
-PLACE = 0.3
-"""Size of positions beside embeddings of size 1: a token's bits depend little on its place."""
 
 
 @dataclass
@@ -55,6 +53,7 @@ class Attention(nn.Module):
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
+        nn.init.zeros_(self.out.weight)
         if aligned:
             self.key.load_state_dict(self.query.state_dict())
 
@@ -138,16 +137,24 @@ class DecoderLayer(nn.Module):
 
 
 def feed_forward(width: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
-    )
+    """Two linear maps round a GELU; as attention, it starts by adding nothing."""
+    last = nn.Linear(4 * width, width)
+    nn.init.zeros_(last.weight)
+    return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), last)
 
 
-def positions(length: int, width: int) -> Tensor:
-    """(length, width) float32 sines and cosines, wavelengths 2 pi to 2 pi * 1000 positions."""
+def positions(length: int, width: int, *, clear: int = 0) -> Tensor:
+    """(length, width) sines and cosines of size 0.3, wavelengths 2 pi to 2 pi * 1000 positions.
+
+    Args:
+        clear: the first so many dimensions are left 0.
+    """
+    if clear:
+        rest = positions(length, width - clear)
+        return functional.pad(rest, (clear, 0))
     waves = torch.exp(-math.log(_LONGEST_WAVE) * torch.arange(0, width, 2) / width)
     angles = torch.arange(length)[:, None] * waves
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
+    return 0.3 * torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
 
 
 def length_mask(lengths: Tensor, longest: int) -> Tensor:

@@ -237,6 +237,11 @@ class TokenBatches:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def counts(self) -> Tensor:
+        """(vocabulary,) how often each token occurs."""
+        real = torch.arange(self._tokens.shape[1]) < self.lengths[:, None]
+        return torch.bincount(self._tokens[real], minlength=self.vocabulary)
+
     def batch(self, step: int, count: int) -> tuple[Tensor, Tensor]:
         """Tokens (count, L) int64, filled up with 0, and lengths (count,) of training ``step``."""
         generator = stream(self.seed, "sentences", step, self.rank)

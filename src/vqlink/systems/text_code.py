@@ -41,6 +41,10 @@ class TextDecoder(Protocol):
         """(B, L, V) logits, given the (B, L) tokens before each position: for training."""
         ...
 
+    def learn_frequencies(self, counts: Tensor) -> None:
+        """Begin with (V,) counts of tokens as the prior."""
+        ...
+
     def greedy(self, received: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) tokens, from the received values alone."""
         ...
@@ -139,6 +143,11 @@ class TextCode(nn.Module):
         values = quantized.values
         known = self.link(values.flatten(1), point, generator=generator).reshape(values.shape)
         return TextCodeOutput(self._decoder(known, lengths, before), quantized)
+
+    def learn_statistics(self, lengths: Tensor, counts: Tensor) -> None:
+        """Begin with what training sentences say of lengths (N,) and of tokens (V,) counted."""
+        self.link.learn_lengths(lengths)
+        self._decoder.learn_frequencies(counts)
 
     @torch.no_grad()
     def bits(self, tokens: Tensor, lengths: Tensor) -> Tensor:

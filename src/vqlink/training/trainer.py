@@ -89,7 +89,7 @@ class Trainer:
         self.system: LearnedSystem | TextCode
         if isinstance(source, TokenBatches):
             self.system = build_text_code(recipe)
-            self.system.link.learn_lengths(source.lengths)
+            self.system.learn_statistics(source.lengths, source.counts())
         else:
             self.system = build_system(recipe)
         if resume:

@@ -10,10 +10,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.transformer import PLACE, Cache, DecoderLayer, length_mask, positions
+from vqlink.layers.transformer import Cache, DecoderLayer, length_mask, positions
 
-_BEFORE, _SYMBOL, _SHARPNESS = 0.3, 3.0, 3.0
-"""At the start: sizes of the token before and of the received symbols, and of the last norm."""
+_WORD, _SYMBOL, _SHARPNESS = 0.25, 3.0, 3.0
+"""At the start: sizes of words and of received symbols, and of the last norm."""
 
 
 class TransformerTextDecoder(nn.Module):
@@ -43,9 +43,12 @@ class TransformerTextDecoder(nn.Module):
         self.vocabulary = vocabulary
         self.embedding = nn.Embedding(vocabulary + 1, width)  # the last one starts a sentence
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(width))
-        self.scale = _BEFORE * math.sqrt(width)
+        self.scale = 0.3 * math.sqrt(width)
+        self.before = nn.Linear(width, width)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
-        self.register_buffer("position", PLACE * positions(longest, width), persistent=False)
+        self.register_buffer(
+            "position", positions(longest, width, clear=channels), persistent=False
+        )
         self.symbols = nn.Linear(channels, width)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -53,19 +56,28 @@ class TransformerTextDecoder(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     @torch.no_grad()
-    def start_aligned(self, embedding: Tensor, projection: Tensor) -> None:
-        """Begin as the encoder's mirror image: what is received for a token points at it.
+    def start_as_receiver_of(self, code: Tensor) -> None:
+        """Begin as the maximum-likelihood decoder of a code with a word of Q bits for each token.
 
-        Random tokens have random signs, so an untrained code carries a good part of the tokens
-        already, and training starts from there.
+        The score of a token is the correlation of its word with what was received.
 
         Args:
-            embedding: the encoder's, (vocabulary, width).
-            projection: its last map, (Q, width).
+            code: (vocabulary, Q) of -1 and 1.
         """
-        self.embedding.weight[: self.vocabulary] = embedding
-        self.symbols.weight.copy_(_SYMBOL * projection.T)
+        q = code.shape[1]
+        self.embedding.weight[: self.vocabulary, :q] = _WORD * code
+        self.embedding.weight[self.vocabulary :, :q] = 0
+        self.symbols.weight.zero_()
         self.symbols.bias.zero_()
+        nn.init.eye_(self.symbols.weight[:q]).mul_(_SYMBOL)
+        nn.init.eye_(self.before.weight)
+        self.before.weight[:q] = 0  # the word of the token before is no evidence for this one
+        nn.init.zeros_(self.before.bias)
+
+    @torch.no_grad()
+    def learn_frequencies(self, counts: Tensor) -> None:
+        """Begin with how often each token occurs, (vocabulary,), as the prior."""
+        self.bias.copy_(((counts + 1) / (counts + 1).sum()).log())
 
     @property
     def start(self) -> int:
@@ -86,7 +98,7 @@ class TransformerTextDecoder(nn.Module):
         longest = received.shape[1]
         symbols = self._symbols(received)
         mask = length_mask(lengths, longest)[:, None, None]
-        x = self.drop(self.embedding(before) * self.scale + symbols)
+        x = self.drop(self.before(self.embedding(before)) * self.scale + symbols)
         for layer in self.layers:
             x = layer(x, layer.cross.project(symbols), mask)  # type: ignore[operator, union-attr]
         return self._scores(x)
@@ -160,7 +172,7 @@ class _Decoding:
     def step(self, place: int, token: Tensor) -> Tensor:
         """Scores (B, vocabulary) at ``place``, after ``token`` (B,)."""
         decoder = self.decoder
-        embedded = decoder.embedding(token)[:, None] * decoder.scale
+        embedded = decoder.before(decoder.embedding(token))[:, None] * decoder.scale
         x = embedded + self.symbols[:, place : place + 1]
         for layer, memory, cache in zip(decoder.layers, self.memories, self.caches, strict=True):
             x = layer(x, memory, self.mask, cache)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
-from vqlink.layers.transformer import PLACE, EncoderLayer, length_mask, positions
+from vqlink.layers.transformer import EncoderLayer, length_mask, positions
 
 
 class TransformerTextEncoder(nn.Module):
     """tokens -> embedding + position -> self-attention layers -> Q values a token.
 
+    Untrained it is a random code: each token has Q random bits of its own.
+
     Args:
         vocabulary: number of tokens.
-        channels: Q, latent values a token.
+        channels: Q, latent values a token; fewer than the width.
         width, heads, depth, dropout: of the transformer; the paper has 768, 6, 2 and 0.1.
         longest: most tokens of a sentence.
     """
@@ -35,13 +38,23 @@ class TransformerTextEncoder(nn.Module):
         self.embedding = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(width))
         self.scale = math.sqrt(width)
-        self.register_buffer("position", PLACE * positions(longest, width), persistent=False)
+        self.register_buffer(
+            "position", positions(longest, width, clear=channels), persistent=False
+        )
         self.layers = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels)
-        nn.init.orthogonal_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self._start_as_a_random_code()
         self.drop = nn.Dropout(dropout)
+
+    @torch.no_grad()
+    def _start_as_a_random_code(self) -> None:
+        """Q dimensions of the embedding are random signs, which go out as they are."""
+        q = self.channels
+        self.embedding.weight[:, :q] = torch.sign(self.embedding.weight[:, :q]) / self.scale
+        nn.init.zeros_(self.out.weight)
+        nn.init.eye_(self.out.weight[:, :q])
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64 tokens, the first ``lengths`` (B,) of each row real -> (B, L, Q)."""
