@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from vqlink.config.build import build_index_link, build_link
-from vqlink.config.schema import CodebooksConfig, IndexLinkConfig, MultiscaleEncoderConfig, Recipe
+from vqlink.config.schema import (
+    CodebooksConfig,
+    CompactEncoderConfig,
+    DeepJSCCEncoderConfig,
+    IndexLinkConfig,
+    MultiscaleEncoderConfig,
+    Recipe,
+    ValuesLinkConfig,
+)
 from vqlink.config.weights import read_config, sha256_of
 from vqlink.deploy.onnx_export import DECODER_NAME, ENCODER_NAME, need_export_packages
 from vqlink.links.indices import IndexLink
@@ -70,7 +78,7 @@ class OnnxCodec:
             assert isinstance(encoder, MultiscaleEncoderConfig)
             cells = -(-height // encoder.strides[-1]) * -(-width // encoder.strides[-1])
             return self.link.uses([cells * n for n in encoder.vectors])
-        assert not isinstance(encoder, MultiscaleEncoderConfig)
+        assert isinstance(encoder, CompactEncoderConfig | DeepJSCCEncoderConfig)
         blocks = -(-height // encoder.stride) * -(-width // encoder.stride)
         return blocks * encoder.channels // 2
 
@@ -136,6 +144,8 @@ def _link(recipe: Recipe) -> ValuesLink | IndexLink:
         if not isinstance(recipe.quantizer, CodebooksConfig):
             raise VqlinkError(f"{recipe.name} has no codebooks: it is an upper bound")
         return build_index_link(recipe.link, [n.bit_length() - 1 for n in recipe.quantizer.sizes])
+    if not isinstance(recipe.link, ValuesLinkConfig):
+        raise VqlinkError(f"{recipe.name} is no image code; only these are exported")
     # Mixing and its inverse are inside the exported nets.
     return build_link(recipe.link.model_copy(update={"mixing": False}))
 

@@ -21,6 +21,7 @@ _MODULES = {
     "vqvae-awgn-fig2": ("softvq:fig2", "000, Fig. 2: soft and attentive, trained without noise"),
     "vqvae-awgn-fig4": ("softvq:fig4", "000, Fig. 4: the same trained at sigma 0.05, with options"),
     "vqvae-awgn-fig5": ("softvq:fig5", "000, Fig. 5: the same trained on random noise"),
+    "text-bec-fig3": ("text_bec", "000, Fig. 3: sentences over erasures, beside Huffman links"),
     "vqdeepsc-fig3": ("vqdeepsc_fig3", "004, Fig. 3: SSIM over SNR in three channels"),
     "hrvqvae-table1": ("hrvqvae:table1", "003, Table 1: reconstruction on CIFAR-10, with rivals"),
     "hrvqvae-fig5": ("hrvqvae:fig5", "003, Fig. 5: depth 1 to 6 at 64 final codewords"),
