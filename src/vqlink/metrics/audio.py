@@ -16,12 +16,12 @@ WINDOW, HOP = 640, 320
 
 _ORDER, _PRE_EMPHASIS, _GAMMA = 16, 0.68, 0.92
 _LAG_HZ, _WHITE = 60.0, 1.0001
-_LOWEST_PESQ = 1.04
-"""What PESQ's mapping gives at its worst; also the value where it finds no speech at all."""
+_LOWEST_PESQ = 1.0
+"""Where PESQ's scale ends, and what a recording gets in which it finds no speech at all."""
 
 
 def pesq_wideband(received: Tensor, sent: Tensor) -> float:
-    """MOS-LQO of ITU-T P.862.2, 1.04 to 4.64.
+    """MOS-LQO of ITU-T P.862.2, about 1.0 to 4.64.
 
     A recording in which PESQ finds no utterance, sent or received, gets the lowest value: a failed
     decode counts.

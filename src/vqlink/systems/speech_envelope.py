@@ -33,6 +33,7 @@ LEVELS, PER_LEVEL = 64, 4
 UNIT = 64
 """Integers in the tables for a factor of two."""
 _FLOOR = 0.3  # of a mean |X|, in steps of 16-bit sound
+_REFINEMENT = 0.1  # of the net's output: codewords follow latents that move slowly
 _SHAPE = 0.5  # of the envelope's own shape, that the step follows to begin with
 
 
@@ -123,16 +124,14 @@ class EnvelopeModel(nn.Module):
             hard: send codewords through, as evaluation does, with a gradient to the maps alone.
         """
         shape, level = self.analyse(spectrum)
-        target = shape + self.refine(shape)
+        target = self._refined(shape)
         if hard:
             target = target.detach()
         known, outputs = torch.zeros_like(target), []
         values = known
         for stage in list(self.stages)[:stages]:
             residual = target - known
-            if hard:
-                values = known + stage.hard(residual)  # type: ignore[operator]
-            else:
+            if not hard:
                 out = stage(residual, generator=generator, weights=self.weights)
                 outputs.append(out)
                 values = known + out.values
@@ -148,7 +147,7 @@ class EnvelopeModel(nn.Module):
     def encode(self, spectrum: Tensor, *, stages: int) -> tuple[Ints, Ints]:
         """(N, HOP) -> levels (N,) and codeword numbers (N, stages)."""
         shape, level = self.analyse(spectrum)
-        residual = shape + self.refine(shape)
+        residual = self._refined(shape)
         indices = []
         for stage in list(self.stages)[:stages]:
             index = stage.encode(residual, weights=self.weights)  # type: ignore[operator]
@@ -170,6 +169,10 @@ class EnvelopeModel(nn.Module):
         nodes = nodes + (levels[:, None] * (UNIT // PER_LEVEL) - UNIT)
         bins = (nodes.reshape(-1, 2, BANDS) @ _interpolation() + 128) >> 8
         return bins[:, 0], bins[:, 1]
+
+    def _refined(self, shape: Tensor) -> Tensor:
+        refinement: Tensor = self.refine(shape)
+        return shape + _REFINEMENT * refinement
 
     @torch.no_grad()
     def freeze(self) -> None:

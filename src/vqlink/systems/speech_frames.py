@@ -34,6 +34,7 @@ from vqlink.systems.speech_envelope import LEVELS, UNIT, EnvelopeModel
 
 FRAME_BYTES = {8.0: 20, 9.6: 24, 13.2: 33, 16.4: 41, 24.4: 61, 32.0: 80}
 """kbit/s -> bytes of a 20 ms frame: the modes of EVS that 002 was measured at."""
+RATES_KBPS = tuple(FRAME_BYTES)
 OFFSETS = (-32, -16, -11, -8, -6, -5, -4, -3, -2, -1, 0, 1, 2, 4, 8, 40)
 """Eighths of a factor of two (0.75 dB) by which a step may differ from the predicted one."""
 OVERHEAD_BITS = 6 + 4

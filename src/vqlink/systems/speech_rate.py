@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vqlink.digital.laplace import FIRST_OCTAVE, LAST_OCTAVE, PER_OCTAVE, ROWS, tables
 
-_STEP = 0.25  # between the two step sizes that tell what a bit is worth
-_TINY = 1e-12
+_STEP = 0.5  # between the two step sizes that tell what a bit is worth
+_FLOOR = 320 / 12  # error that rounding to 16 bits makes in a frame anyway
 _EVERY = 4  # bins of the smooth envelopes that decide the step
 
 
@@ -29,9 +29,9 @@ def rate_distortion(
 ) -> tuple[Tensor, Tensor]:
     """The perceptual error of N frames at so many bits each, as a loss.
 
-    The step of each frame is that at which the model expects ``bits``. Moved from there by d, the
-    frame would take dR more bits for dlog D less error; so log2 D + (R - bits) |dlog D / dR| is,
-    to first order, the error at exactly ``bits``, and its gradient says so of the envelope.
+    The step of each frame is about that at which the frame takes ``bits``. Moved from there, it
+    would take dR more bits for dlog D less error; so log2 D + (R - bits) |dlog D / dR| is, to first
+    order, the error at exactly ``bits``, and its gradient says so of the envelope.
 
     Args:
         spectrum, weights: (N, HOP) coefficients and the ear's weights of them.
@@ -42,8 +42,10 @@ def rate_distortion(
     Returns:
         (N,) loss in bits, log2 of the error against the signal, and (N,) bits spent, detached.
     """
+    # Only the shape counts: a common shift would be made up for by the step, and drift for ever.
+    log2_step = log2_step - log2_step.mean(dim=1, keepdim=True)
     start = step_for(log2_scale.detach() - log2_step.detach(), bits)
-    signal = (weights * spectrum).square().sum(dim=1) + _TINY
+    signal = (weights * spectrum).square().sum(dim=1) + _FLOOR
 
     def measure(shift: Tensor) -> tuple[Tensor, Tensor]:
         log2 = log2_step + shift[:, None]
@@ -52,12 +54,15 @@ def rate_distortion(
         noisy = spectrum / step + noise - 0.5
         spent = interval_bits(noisy, scale).sum(dim=1)
         error = weights * (spectrum - step * interval_mean(noisy, scale))
-        return spent, torch.log2(error.square().sum(dim=1) / signal + _TINY)
+        return spent, torch.log2((error.square().sum(dim=1) + _FLOOR) / signal)
 
-    spent, distortion = measure(start)
     with torch.no_grad():
+        spent, distortion = measure(start)
         other_spent, other = measure(start + _STEP)
-        worth = ((other - distortion) / (spent - other_spent).clamp_min(1.0)).clamp(1e-3, 0.2)
+        slope = (spent - other_spent).clamp_min(1.0)
+        worth = ((other - distortion) / slope).clamp(1e-3, 0.2)
+        start = start + ((spent - bits) / slope * _STEP).clamp(-2, 4)
+    spent, distortion = measure(start)
     return distortion + worth * (spent - bits), spent.detach()
 
 

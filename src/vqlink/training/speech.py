@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vqlink.config.speech import SpeechCodecRecipe, SpeechSource
+from vqlink.config.speech import SpeechCodecRecipe, SpeechSource, build_envelope
 from vqlink.layers.mdct import HOP, mdct
 from vqlink.metrics.audio import perceptual_weights, split_frames
-from vqlink.quantizers.replacement import Replacement, reset_moments
+from vqlink.quantizers.replacement import reset_moments
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream, uniform
 from vqlink.sources.audio import find_recordings, read_audio
@@ -55,23 +55,6 @@ def read_frames(source: SpeechSource, *, seed: int) -> Frames:
     return Frames(torch.cat(spectra), torch.cat(weights))
 
 
-def build_envelope(recipe: SpeechCodecRecipe) -> EnvelopeModel:
-    """The recipe's envelope model, initialised from its seed."""
-    config = recipe.envelope
-    policy = config.replacement
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        return EnvelopeModel(
-            config.sizes,
-            gradient=config.gradient,
-            learning=config.learning,
-            replacement=None
-            if policy is None
-            else Replacement(**policy.model_dump(), count="vectors", sources="share"),
-            hidden=config.hidden,
-        )
-
-
 def train_envelope(
     recipe: SpeechCodecRecipe, frames: Frames, *, log: Log | None = None
 ) -> EnvelopeModel:
@@ -80,7 +63,9 @@ def train_envelope(
     Each frame of a batch is coded at one of the six rates, drawn at random.
     """
     training = recipe.training
-    model = build_envelope(recipe).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        model = build_envelope(recipe.envelope).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
     soft = round(training.steps * (1 - training.hard))
     budgets = 8.0 * torch.tensor(list(FRAME_BYTES.values())) - OVERHEAD_BITS
@@ -108,6 +93,7 @@ def train_envelope(
         _set_rate(optimizer, training.learning_rate, step / training.steps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
         optimizer.step()
         if step < soft:
             _upkeep(model, optimizer, stages, training.seed, step)
