@@ -11,16 +11,27 @@ import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from vqlink.config.build import build_link, build_quantizer
 from vqlink.config.load import RECIPES, overlay, read_tree
-from vqlink.config.schema import Part, ReplacementConfig
+from vqlink.config.schema import (
+    IdentityConfig,
+    Part,
+    QAMConfig,
+    ReplacementConfig,
+    ValuesLinkConfig,
+)
+from vqlink.decoders.speech.expander import Expander
+from vqlink.encoders.speech.compander import Compander
 from vqlink.errors import VqlinkError
+from vqlink.layers.mdct import HOP
 from vqlink.quantizers.replacement import Replacement
 from vqlink.systems.speech_envelope import EnvelopeModel
+from vqlink.systems.speech_jscc import SpeechJSCC
 
 SPEECH_RECIPES = RECIPES / "speech"
 
@@ -93,6 +104,52 @@ class SpeechCodecRecipe(Part):
     deviations: tuple[str, ...] = ()
 
 
+class SpeechCodeTraining(Part):
+    """Adam, with a rate that falls to zero (cosine).
+
+    Attributes:
+        steps, messages, frames: updates, messages of each, and frames of a message.
+        snr_db: range that each message's SNR is drawn from, uniformly.
+        hardness: sigma_q of a QAM's soft assignment at the first and at the last step.
+    """
+
+    steps: int = Field(default=1000, ge=1)
+    messages: int = Field(default=12, ge=1)
+    frames: int = Field(default=100, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    snr_db: tuple[float, float] = (-2.0, 20.0)
+    hardness: tuple[float, float] = (5.0, 60.0)
+    clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    seed: int = 0
+
+
+class SpeechCodeRecipe(Part):
+    """One joint source-channel code for speech: a compander, 1.05 symbols for two samples.
+
+    Attributes:
+        quantizer: ``identity`` for any value, or a QAM, in front of which latents are mixed.
+        hidden: width of the nets.
+        deviations: what else there is to know.
+    """
+
+    kind: Literal["speech-code"] = "speech-code"
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    paper: str
+    figure: str
+    source: SpeechSource
+    quantizer: Annotated[IdentityConfig | QAMConfig, Field(discriminator="kind")] = IdentityConfig()
+    link: ValuesLinkConfig = ValuesLinkConfig(drive_level=1.0)
+    hidden: int = Field(default=128, ge=1)
+    training: SpeechCodeTraining = SpeechCodeTraining()
+    deviations: tuple[str, ...] = ()
+
+
+SpeechRecipe = SpeechCodecRecipe | SpeechCodeRecipe
+_ADAPTER: TypeAdapter[SpeechRecipe] = TypeAdapter(
+    Annotated[SpeechRecipe, Field(discriminator="kind")]
+)
+
+
 def speech_recipe_names() -> list[str]:
     """Names of the shipped speech recipes, sorted."""
     return sorted(path.stem for path in SPEECH_RECIPES.glob("*.yaml"))
@@ -106,7 +163,7 @@ def is_speech_recipe(name_or_path: str) -> bool:
     return path.is_file() and str(read_tree(path).get("kind", "")).startswith("speech")
 
 
-def load_speech_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> SpeechCodecRecipe:
+def load_speech_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> SpeechRecipe:
     """A shipped speech recipe by name, or one from a file.
 
     Args:
@@ -137,14 +194,14 @@ def load_speech_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Spee
     return read_speech_recipe(tree, str(name_or_path))
 
 
-def read_speech_recipe(tree: object, name: str) -> SpeechCodecRecipe:
+def read_speech_recipe(tree: object, name: str) -> SpeechRecipe:
     """Plain data -> recipe; ``name`` is used in messages.
 
     Raises:
         VqlinkError: for what doesn't fit.
     """
     try:
-        return SpeechCodecRecipe.model_validate(tree)
+        return _ADAPTER.validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -152,7 +209,7 @@ def read_speech_recipe(tree: object, name: str) -> SpeechCodecRecipe:
         raise VqlinkError(f"recipe {name}: {where}: {what}") from None
 
 
-def speech_recipe_hash(recipe: SpeechCodecRecipe) -> str:
+def speech_recipe_hash(recipe: SpeechRecipe) -> str:
     """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON."""
     text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()[:12]
@@ -169,4 +226,16 @@ def build_envelope(config: EnvelopeConfig) -> EnvelopeModel:
         if policy is None
         else Replacement(**policy.model_dump(), count="vectors", sources="share"),
         hidden=config.hidden,
+    )
+
+
+def build_code(recipe: SpeechCodeRecipe) -> SpeechJSCC:
+    """The code of a recipe, initialised from torch's random state."""
+    return SpeechJSCC(
+        Compander(HOP, hidden=recipe.hidden),
+        build_quantizer(recipe.quantizer),
+        build_link(recipe.link),
+        Expander(HOP, hidden=recipe.hidden),
+        mixing=not isinstance(recipe.quantizer, IdentityConfig),
+        name=recipe.name,
     )

@@ -111,6 +111,7 @@ def summarise(rows: list[Row], path: Path) -> Reproduction:
 
 def _recipe(method: str, seed: int, smoke: bool) -> SpeechCodecRecipe:
     recipe = load_speech_recipe("speech-codec")
+    assert isinstance(recipe, SpeechCodecRecipe)
     changes = METHODS.get(method, {})
     envelope = recipe.envelope.model_copy(update=changes)
     training = recipe.training.model_copy(
