@@ -35,7 +35,12 @@ def main() -> None:
     text = _headline(rows)
     fill(ROOT / "README.md", text)
     fill(ROOT / "docs" / "quantizers.md", quantizer_figures())
-    pages = {"deepjsccq": "deepjsccq", "vqdeepsc": "vqdeepsc", "soft-vqvae": "vqvae-awgn"}
+    pages = {
+        "deepjsccq": "deepjsccq",
+        "vqdeepsc": "vqdeepsc",
+        "soft-vqvae": "vqvae-awgn",
+        "text": "text",
+    }
     for page, prefix in pages.items():
         fill(ROOT / "docs" / f"{page}.md", documents(prefix))
     parts = [(ROOT / "docs" / "results-words.md").read_text().rstrip(), ""]

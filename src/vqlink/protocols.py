@@ -9,7 +9,7 @@ system and a classical one are both a :class:`Transceiver`: that is all that eva
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -59,6 +59,12 @@ class Point:
         if self.probability is None:
             raise ValueError("this channel needs a point with probability")
         return self._per_message(self.probability, batch, device)
+
+    def of(self, message: int, batch: int) -> Point:
+        """The point of one message of a batch."""
+        if self.snr_db is not None:
+            return Point(snr_db=float(self.snr(batch)[message]))
+        return Point(probability=float(self.rate(batch)[message]))
 
     @staticmethod
     def _per_message(value: float | Tensor, batch: int, device: torch.device | None) -> Tensor:
@@ -230,4 +236,41 @@ class SymbolSystem(Transceiver, Protocol):
         Args:
             noise_var: (B, uses), total variance of the complex noise on each equalised symbol.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class TextTransmission:
+    """The end of a transmission of sentences.
+
+    Attributes:
+        received: the sentences that the receiver reads; empty for an outage.
+        uses: (B,) int64 channel uses, headers included.
+        tx_power: (B,) measured mean power over those uses (the budget is 1).
+        outage: (B,) bool, True where nothing could be decoded. It still counts in every mean.
+        stats: named (B,) tensors, for result rows.
+    """
+
+    received: tuple[str, ...]
+    uses: Tensor
+    tx_power: Tensor
+    outage: Tensor
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class TextTransceiver(Protocol):
+    """A whole system for sentences, learned or classical; all that evaluation knows of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def sentence_uses(self, sentence: str) -> int:
+        """Channel uses of a sentence."""
+        ...
+
+    def transmit(
+        self, sentences: Sequence[str], point: Point, *, generator: Generators
+    ) -> TextTransmission:
+        """Send sentences, a frame each, at ``point``."""
         ...

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from vqlink.quantizers.binary import BinaryQuantizer
 from vqlink.quantizers.constellation import ConstellationQuantizer, psk_points, qam_points
 from vqlink.quantizers.product import ProductQuantizer
 from vqlink.quantizers.qam import QAMQuantizer
@@ -62,6 +63,7 @@ BUILDERS["soft"] = lambda: soft("distance")
 BUILDERS["soft-heads"] = lambda: soft("distance", heads=2)
 BUILDERS["attentive"] = lambda: soft("attention")
 BUILDERS["attentive-heads"] = lambda: soft("attention", heads=3, sign=1, scale="dim")
+BUILDERS["binary"] = lambda: BinaryQuantizer(6)
 
 
 @pytest.fixture(params=BUILDERS)

@@ -10,7 +10,20 @@ import sys
 
 import typer
 
-from vqlink.cli import channel, evaluate, recipes, report, reproduce, rx, send, train, tx, zoo
+from vqlink.cli import (
+    channel,
+    evaluate,
+    export,
+    push,
+    recipes,
+    report,
+    reproduce,
+    rx,
+    send,
+    train,
+    tx,
+    zoo,
+)
 from vqlink.cli.arguments import spread
 from vqlink.errors import VqlinkError
 
@@ -35,6 +48,8 @@ app.command("report")(report.report_command)
 app.command("tx")(tx.tx_command)
 app.command("channel")(channel.channel_command)
 app.command("rx")(rx.rx_command)
+app.command("export")(export.export_command)
+app.command("push")(push.push_command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``vqlink send``: one picture through the channel, by learned and digital systems."""
+"""``vqlink send``: one picture or text through the channel, by learned and digital systems."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqlink.cli.options import check_folder, check_snr, file_name, print_json
+from vqlink.cli.send_text import is_text, send_text_command
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ _AGAINST = ["hevc+ldpc5g", "jpeg+ldpc5g"]
 
 
 def send_command(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="a picture, or sample:astronaut")],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="a picture, sample:astronaut, a sentence or .txt")
+    ],
     system: Annotated[
         list[str] | None, typer.Option(help="zoo name, weights folder or link; repeatable")
     ] = None,
@@ -38,9 +41,20 @@ def send_command(
     ] = None,
     out: Annotated[Path, typer.Option(help="folder for pictures, rows and report")] = Path("out"),
     seed: Annotated[int, typer.Option(help="of the channel's noise")] = 0,
+    erasure: Annotated[float | None, typer.Option(help="text over bec: its probability")] = None,
+    flip: Annotated[float | None, typer.Option(help="text over bsc: its probability")] = None,
+    modem: Annotated[str | None, typer.Option(help="text over symbols: bpsk or qpsk")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print rows as JSON alone")] = False,
 ) -> None:
     """Send INPUT by each system at the same channel uses; write what arrived, and a report."""
+    if is_text(source, channel, system or []):
+        send_text_command(
+            source, system, channel, snr=snr, erasure=erasure, flip=flip, modem=modem,
+            against=against, out=out, seed=seed, as_json=as_json,
+        )  # fmt: skip
+        return
+    if (erasure, flip, modem) != (None, None, None):
+        raise VqlinkError("--erasure, --flip and --modem are for a sentence or a .txt file")
     check_snr([snr])
     from vqlink.evaluation.systems import default_systems, open_channel, open_systems
     from vqlink.sources.images import open_image

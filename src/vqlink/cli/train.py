@@ -28,7 +28,14 @@ def train_command(
 ) -> None:
     """Train RECIPE; Ctrl-C saves and stops, --resume goes on bit for bit."""
     from vqlink.config.load import load_recipe, recipe_hash
+    from vqlink.config.speech import is_speech_recipe
 
+    if is_speech_recipe(recipe):
+        from vqlink.cli.train_speech import train_speech
+
+        one_process = devices == 1 and nodes == 1 and not resume
+        train_speech(recipe, overrides or [], out, one_process=one_process, as_json=as_json)
+        return
     loaded = load_recipe(recipe, overrides or [])
     folder = out if out is not None else Path("runs") / loaded.name
     if not resume:
@@ -66,7 +73,9 @@ def train_command(
         )
     elif again is None:
         print(f"Trained {loaded.name}: {result.step} steps. Try it:")
-        print(f"  vqlink send PICTURE --system {shlex.quote(str(folder / 'weights'))}")
+        sentence = "'A man rides a horse.' --channel bec --erasure 0.3"
+        what = sentence if loaded.source.kind == "text" else "PICTURE"
+        print(f"  vqlink send {what} --system {shlex.quote(str(folder / 'weights'))}")
     else:
         print(
             f"Interrupted and saved at step {result.step} of {loaded.training.steps}. Go on with:"

@@ -21,11 +21,13 @@ _MODULES = {
     "vqvae-awgn-fig2": ("softvq:fig2", "000, Fig. 2: soft and attentive, trained without noise"),
     "vqvae-awgn-fig4": ("softvq:fig4", "000, Fig. 4: the same trained at sigma 0.05, with options"),
     "vqvae-awgn-fig5": ("softvq:fig5", "000, Fig. 5: the same trained on random noise"),
+    "text-bec-fig3": ("text_bec", "000, Fig. 3: sentences over erasures, beside Huffman links"),
     "vqdeepsc-fig3": ("vqdeepsc_fig3", "004, Fig. 3: SSIM over SNR in three channels"),
     "hrvqvae-table1": ("hrvqvae:table1", "003, Table 1: reconstruction on CIFAR-10, with rivals"),
     "hrvqvae-fig5": ("hrvqvae:fig5", "003, Fig. 5: depth 1 to 6 at 64 final codewords"),
     "hrvqvae-fig6": ("hrvqvae:fig6", "003, Fig. 6: growing codebooks, and who collapses"),
     "air": ("air", "PSNR over the simulated air beside the ideal link (in no paper)"),
+    "nsvq-fig1": ("nsvq_fig1", "002, Fig. 1: NSVQ against STE in a speech codec, beside Opus"),
     "nsvq-table1": ("nsvq_table1", "002, Table 1: NSVQ against STE and EMA in a VQ-VAE, CIFAR-10"),
     "nsvq-table2": ("nsvq_table2", "002, Table 2: codebooks of two-dimensional toy data"),
 }

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vqlink.config.schema import Recipe
+from vqlink.layers.transformer import length_mask
 from vqlink.protocols import Point
+from vqlink.rng import uniform
 from vqlink.systems.index_code import IndexCode, IndexCodeOutput
 from vqlink.systems.jscc import JSCC, JSCCOutput
+from vqlink.systems.text_code import TextCode
 from vqlink.units import from_db
 
 # 60 dB: a message that came through this well teaches nothing more.
@@ -118,3 +122,40 @@ class IndexObjective(nn.Module):
         images = sent.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         output = self.system(images, generator=generator, flip=self.recipe.training.flip)
         return *index_loss_of(output, images, self.recipe), output.received.reshape(sent.shape)
+
+
+class TextObjective(nn.Module):
+    """Of a text code: cross-entropy of each token, across a channel of random quality."""
+
+    def __init__(self, system: TextCode, recipe: Recipe) -> None:
+        super().__init__()
+        self.system, self.config = system, recipe.training
+
+    def forward(
+        self, tokens: Tensor, lengths: Tensor, *, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, L) tokens and (B,) lengths -> the loss and its named parts."""
+        batch, longest = tokens.shape
+        low, high = self.config.probability or self.config.snr_db
+        level = low + (high - low) * uniform((batch,), generator=generator, like=lengths)
+        point = Point(probability=level) if self.config.probability else Point(snr_db=level)
+        before = self._before(tokens, generator)
+        output = self.system(tokens, lengths, before, point, generator=generator)
+        real = length_mask(lengths, longest)
+        logits, targets = output.logits[real].float(), tokens[real]
+        loss = functional.cross_entropy(logits, targets)
+        right = (logits.detach().argmax(dim=-1) == targets).float().mean()
+        return loss, {
+            "cross_entropy": loss,
+            "forced_accuracy": right,
+            "saturation": output.quantized.stats["saturation"],
+        }
+
+    def _before(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        """The token before each, some replaced by any other: what a free run may have decided."""
+        decoder = self.system.decoder
+        vocabulary, start = int(decoder.vocabulary), int(decoder.start)  # type: ignore[arg-type]
+        before = functional.pad(tokens[:, :-1], (1, 0), value=start)
+        wrong = uniform(tokens.shape, generator=generator, like=tokens) < self.config.token_dropout
+        others = uniform(tokens.shape, generator=generator, like=tokens) * vocabulary
+        return torch.where(wrong, others.long(), before)

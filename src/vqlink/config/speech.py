@@ -1,0 +1,241 @@
+"""Recipes for speech: the transform codec of 002's first scenario.
+
+They lie in ``recipes/speech``. They share the image recipes' rules and files' format, not their
+parts: a codec has no link, no loss weights and no latents of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from vqlink.config.build import build_link, build_quantizer
+from vqlink.config.load import RECIPES, overlay, read_tree
+from vqlink.config.schema import (
+    IdentityConfig,
+    Part,
+    QAMConfig,
+    ReplacementConfig,
+    ValuesLinkConfig,
+)
+from vqlink.decoders.speech.expander import Expander
+from vqlink.encoders.speech.compander import Compander
+from vqlink.errors import VqlinkError
+from vqlink.layers.mdct import HOP
+from vqlink.quantizers.replacement import Replacement
+from vqlink.systems.speech_envelope import EnvelopeModel
+from vqlink.systems.speech_jscc import SpeechJSCC
+
+SPEECH_RECIPES = RECIPES / "speech"
+
+
+class SpeechSource(Part):
+    """Recordings, and how they are varied.
+
+    Attributes:
+        train, validation: folders of recordings.
+        speeds: each recording is also taken at these speeds, which moves pitch and formants.
+    """
+
+    train: str
+    validation: str | None = None
+    speeds: tuple[float, ...] = (1.0, 0.9, 1.1)
+
+
+class EnvelopeConfig(Part):
+    """See :class:`vqlink.systems.speech_envelope.EnvelopeModel`."""
+
+    sizes: tuple[Literal[16, 64, 256, 1024, 4096], ...] = Field(default=(4096,), min_length=1)
+    gradient: Literal["straight_through", "noise"] = "noise"
+    learning: Literal["loss", "ema", "gradient"] = "gradient"
+    replacement: ReplacementConfig | None = None
+    hidden: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _can_learn(self) -> EnvelopeConfig:
+        other = "loss" if self.gradient == "straight_through" else "gradient"
+        if self.learning not in (other, "ema"):
+            raise ValueError(f"gradient {self.gradient} learns by {other} or ema")
+        return self
+
+
+class SpeechTraining(Part):
+    """Adam, with a rate that falls to zero (cosine).
+
+    Attributes:
+        steps, frames: updates, and frames of each.
+        hard: share of the steps, at the end, in which only the maps learn, from hard codewords.
+        commitment: weight of that loss, under straight-through.
+    """
+
+    steps: int = Field(default=2000, ge=1)
+    frames: int = Field(default=1024, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    hard: float = Field(default=0.15, ge=0, lt=1)
+    commitment: float = Field(default=0.25, ge=0, allow_inf_nan=False)
+    seed: int = 0
+
+
+class SpeechCodecRecipe(Part):
+    """One speech codec.
+
+    Attributes:
+        filling: loudness of the noise that the decoder puts where it got zeros; 1 is that of what
+            was rounded to zero.
+        deviations: where it departs from the paper, and why.
+    """
+
+    kind: Literal["speech-codec"] = "speech-codec"
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    paper: str
+    figure: str
+    source: SpeechSource
+    envelope: EnvelopeConfig = EnvelopeConfig()
+    filling: float = Field(default=0.4, ge=0, le=1)
+    training: SpeechTraining = SpeechTraining()
+    deviations: tuple[str, ...] = ()
+
+
+class SpeechCodeTraining(Part):
+    """Adam, with a rate that falls to zero (cosine).
+
+    Attributes:
+        steps, messages, frames: updates, messages of each, and frames of a message.
+        snr_db: range that each message's SNR is drawn from, uniformly.
+        hardness: sigma_q of a QAM's soft assignment at the first and at the last step.
+    """
+
+    steps: int = Field(default=1000, ge=1)
+    messages: int = Field(default=12, ge=1)
+    frames: int = Field(default=100, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    snr_db: tuple[float, float] = (-2.0, 20.0)
+    hardness: tuple[float, float] = (5.0, 60.0)
+    clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    seed: int = 0
+
+
+class SpeechCodeRecipe(Part):
+    """One joint source-channel code for speech: a compander, 1.05 symbols for two samples.
+
+    Attributes:
+        quantizer: ``identity`` for any value, or a QAM, in front of which latents are mixed.
+        hidden: width of the nets.
+        deviations: what else there is to know.
+    """
+
+    kind: Literal["speech-code"] = "speech-code"
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    paper: str
+    figure: str
+    source: SpeechSource
+    quantizer: Annotated[IdentityConfig | QAMConfig, Field(discriminator="kind")] = IdentityConfig()
+    link: ValuesLinkConfig = ValuesLinkConfig(drive_level=1.0)
+    hidden: int = Field(default=128, ge=1)
+    training: SpeechCodeTraining = SpeechCodeTraining()
+    deviations: tuple[str, ...] = ()
+
+
+SpeechRecipe = SpeechCodecRecipe | SpeechCodeRecipe
+_ADAPTER: TypeAdapter[SpeechRecipe] = TypeAdapter(
+    Annotated[SpeechRecipe, Field(discriminator="kind")]
+)
+
+
+def speech_recipe_names() -> list[str]:
+    """Names of the shipped speech recipes, sorted."""
+    return sorted(path.stem for path in SPEECH_RECIPES.glob("*.yaml"))
+
+
+def is_speech_recipe(name_or_path: str) -> bool:
+    """Whether it is a shipped speech recipe's name, or a file that says so."""
+    path = Path(name_or_path)
+    if name_or_path in speech_recipe_names():
+        return True
+    return path.is_file() and str(read_tree(path).get("kind", "")).startswith("speech")
+
+
+def load_speech_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> SpeechRecipe:
+    """A shipped speech recipe by name, or one from a file.
+
+    Args:
+        overrides: ``section.key=value`` texts, laid over the recipe in turn; the value is YAML.
+
+    Raises:
+        VqlinkError: for an unknown name, a file that can't be read, or keys and values that don't
+            fit.
+    """
+    names = speech_recipe_names()
+    path = SPEECH_RECIPES / f"{name_or_path}.yaml" if name_or_path in names else Path(name_or_path)
+    if name_or_path not in names and path.suffix not in (".yaml", ".yml"):
+        close = difflib.get_close_matches(name_or_path, names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise VqlinkError(f"unknown speech recipe {name_or_path!r}{hint}")
+    tree = read_tree(path)
+    for text in overrides:
+        keys, equals, value = text.partition("=")
+        if not equals or not keys:
+            raise VqlinkError(f"--set {text}: write it as section.key=value")
+        try:
+            change = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise VqlinkError(f"--set {text}: {value!r} is no YAML value") from None
+        for key in reversed(keys.split(".")):
+            change = {key.strip(): change}
+        tree = overlay(tree, change)
+    return read_speech_recipe(tree, str(name_or_path))
+
+
+def read_speech_recipe(tree: object, name: str) -> SpeechRecipe:
+    """Plain data -> recipe; ``name`` is used in messages.
+
+    Raises:
+        VqlinkError: for what doesn't fit.
+    """
+    try:
+        return _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise VqlinkError(f"recipe {name}: {where}: {what}") from None
+
+
+def speech_recipe_hash(recipe: SpeechRecipe) -> str:
+    """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON."""
+    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+def build_envelope(config: EnvelopeConfig) -> EnvelopeModel:
+    """The envelope model, initialised from torch's random state."""
+    policy = config.replacement
+    return EnvelopeModel(
+        config.sizes,
+        gradient=config.gradient,
+        learning=config.learning,
+        replacement=None
+        if policy is None
+        else Replacement(**policy.model_dump(), count="vectors", sources="share"),
+        hidden=config.hidden,
+    )
+
+
+def build_code(recipe: SpeechCodeRecipe) -> SpeechJSCC:
+    """The code of a recipe, initialised from torch's random state."""
+    return SpeechJSCC(
+        Compander(HOP, hidden=recipe.hidden),
+        build_quantizer(recipe.quantizer),
+        build_link(recipe.link),
+        Expander(HOP, hidden=recipe.hidden),
+        mixing=not isinstance(recipe.quantizer, IdentityConfig),
+        name=recipe.name,
+    )

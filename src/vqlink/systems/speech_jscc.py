@@ -1,0 +1,152 @@
+"""Speech by a joint source-channel code: spectra -> learned gains -> symbols, and back.
+
+    samples -> MDCT, by the message's level -> compander -> [mix] -> quantizer -> link
+            -> [unmix] -> expander -> inverse MDCT
+
+The level goes ahead in a header of BPSK symbols, each of its bits many times; it counts as channel
+uses, fills the message up to a whole number of packets, and may be misread.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vqlink.layers.mdct import frame_count, imdct, mdct
+from vqlink.links.mixing import mix, unmix
+from vqlink.links.values import ValuesLink
+from vqlink.protocols import Point, Quantizer, Transmission
+from vqlink.rng import Generators
+from vqlink.systems.speech_uses import LATENT_USES, message_uses
+from vqlink.units import to_db
+
+_LEVEL_BITS = 6
+_LEVEL_STEP_DB = 1.5
+_LOUDEST_DB = 0.0  # RMS of a message's coefficients, that of its samples
+_REACH_DB = (-10.0, 30.0)  # SNRs that the nets are told
+
+
+class SpeechJSCC(nn.Module):
+    """A speech transceiver whose modulator is learned.
+
+    Args:
+        encoder, decoder: (B, F, HOP) values and (B,) SNR in dB -> (B, F, HOP).
+        quantizer: takes latents in pairs (I, Q).
+        link: of power ``message``.
+        mixing: mix latents in front of a finite alphabet; see :mod:`vqlink.links.mixing`.
+        name: what tables and rows call it.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        quantizer: nn.Module,
+        link: ValuesLink,
+        decoder: nn.Module,
+        *,
+        mixing: bool = False,
+        name: str = "speech-jscc",
+    ) -> None:
+        super().__init__()
+        self.encoder, self.quantizer, self.link, self.decoder = encoder, quantizer, link, decoder
+        self.mixing, self._name = mixing, name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def uses(self, samples: int) -> int:
+        """Complex channel uses of a recording, header included."""
+        return message_uses(samples)
+
+    def forward(self, spectra: Tensor, point: Point, *, generator: Generators) -> Tensor:
+        """(B, F, HOP) spectra of unit RMS over each message -> the same as received, for training.
+
+        The header is left out; else all is as in :meth:`transmit`.
+        """
+        batch = spectra.shape[0]
+        snr = point.snr(batch, spectra.device)
+        symbols = self._symbols(spectra, snr)
+        link = self.link((symbols,), point, generator=generator)
+        return self._expand(link.received[0], _heard(snr, link.stats["gain_power"]), spectra.shape)
+
+    @torch.no_grad()
+    def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
+        """Recordings (B, n) float32 in [-1, 1], hard-quantised, across the channel and back.
+
+        Raises:
+            ValueError: for another shape.
+        """
+        if x.ndim != 2:
+            raise ValueError(f"recordings must be (B, n), not {tuple(x.shape)}")
+        batch, samples = x.shape
+        spectra = mdct(x)
+        level = _level(spectra)
+        snr = point.snr(batch, x.device)
+        symbols = self._symbols(spectra / _amplitude(level)[:, None, None], snr)
+        header = _write(level, self.uses(samples) - frame_count(samples) * LATENT_USES)
+        link = self.link((header, symbols), point, generator=generator)
+        heard = _heard(snr, link.stats["gain_power"])
+        received = self._expand(link.received[1], heard, spectra.shape)
+        read = _amplitude(_read(link.received[0]))
+        sound = imdct(received * read[:, None, None], samples).clamp(-1, 1)
+        return Transmission(
+            received=sound,
+            uses=torch.full((batch,), link.uses, dtype=torch.int64),
+            tx_power=link.tx_power,
+            outage=torch.zeros(batch, dtype=torch.bool),
+            stats={**link.stats, "level_misread": (_read(link.received[0]) != level).float()},
+        )
+
+    def _symbols(self, spectra: Tensor, snr_db: Tensor) -> Tensor:
+        """Spectra -> symbols (B, uses, 2) of about mean power 1."""
+        z: Tensor = self.encoder(spectra, snr_db.clamp(*_REACH_DB)).float()
+        if self.mixing:
+            z = mix(z)
+        pairs = z.reshape(z.shape[0], -1, 2)
+        quantizer: Quantizer = self.quantizer  # type: ignore[assignment]
+        (driven,) = self.link.drive((pairs,), quantizer)
+        values = quantizer(driven, generator=None).values
+        # The header's symbols have power 1: so must these.
+        return (
+            values * (2 * values.square().mean(dim=(1, 2), keepdim=True)).clamp_min(1e-12).rsqrt()
+        )
+
+    def _expand(self, symbols: Tensor, heard_db: Tensor, shape: torch.Size) -> Tensor:
+        latents = symbols.reshape(shape)
+        if self.mixing:
+            latents = unmix(latents)
+        spectra: Tensor = self.decoder(latents, heard_db.clamp(*_REACH_DB))
+        return spectra.float()
+
+
+def _heard(snr_db: Tensor, gain_power: Tensor) -> Tensor:
+    """The SNR after the fade, which the receiver knows."""
+    return snr_db + to_db(gain_power.clamp_min(1e-6))
+
+
+def _level(spectra: Tensor) -> Tensor:
+    """(B, F, HOP) -> (B,) int64: the RMS in steps of 1.5 dB below full scale."""
+    rms = spectra.square().mean(dim=(1, 2)).sqrt().clamp_min(1e-9)
+    steps = ((_LOUDEST_DB - 20 * torch.log10(rms)) / _LEVEL_STEP_DB).round()
+    return steps.clamp(0, 2**_LEVEL_BITS - 1).long()
+
+
+def _amplitude(level: Tensor) -> Tensor:
+    return 10 ** ((_LOUDEST_DB - level * _LEVEL_STEP_DB) / 20)
+
+
+def _write(level: Tensor, uses: int) -> Tensor:
+    """(B,) levels -> (B, uses, 2) BPSK symbols: bit b in every sixth use from b on."""
+    places = torch.arange(uses) % _LEVEL_BITS
+    bits = (level[:, None] >> places) & 1
+    signs = 1 - 2 * bits.float()
+    return torch.stack([signs, torch.zeros_like(signs)], dim=-1)
+
+
+def _read(symbols: Tensor) -> Tensor:
+    """(B, uses, 2) received -> (B,) levels, each bit by the sum of its symbols."""
+    places = torch.arange(symbols.shape[1]) % _LEVEL_BITS
+    sums = symbols.new_zeros(symbols.shape[0], _LEVEL_BITS).index_add_(1, places, symbols[:, :, 0])
+    weights = 1 << torch.arange(_LEVEL_BITS)
+    return ((sums < 0).long() * weights).sum(dim=1)

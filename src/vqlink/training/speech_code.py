@@ -1,0 +1,91 @@
+"""Train a joint source-channel code for speech through the channel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from vqlink.config.speech import SpeechCodeRecipe, SpeechSource, build_code
+from vqlink.layers.mdct import HOP, mdct
+from vqlink.metrics.audio import perceptual_weights, split_frames
+from vqlink.protocols import Point
+from vqlink.quantizers.qam import QAMQuantizer
+from vqlink.rng import stream, uniform
+from vqlink.sources.audio import find_recordings, read_audio
+from vqlink.systems.speech_jscc import SpeechJSCC
+
+Log = Callable[[dict[str, float]], None]
+_FLOOR = HOP / 12  # error that rounding to 16 bits makes in a frame anyway
+
+
+def read_recordings(source: SpeechSource) -> list[Tensor]:
+    """The training recordings at every speed, (n,) each, in steps of 16-bit sound."""
+    from scipy.signal import resample_poly
+
+    found = []
+    for path in find_recordings(source.train):
+        samples = read_audio(path).samples * 32768
+        for speed in source.speeds:
+            varied = samples.numpy()
+            if speed != 1:
+                varied = resample_poly(varied, 100, round(100 * speed))
+            found.append(torch.from_numpy(varied).float())
+    return found
+
+
+def train_code(
+    recipe: SpeechCodeRecipe, recordings: Sequence[Tensor], *, log: Log | None = None
+) -> SpeechJSCC:
+    """Train and return the code in evaluation mode.
+
+    The loss is the perceptual error against the signal, in bits: half of it over each message,
+    half the mean over its frames, so that quiet frames count too.
+    """
+    training = recipe.training
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        code = build_code(recipe).train()
+    optimizer = torch.optim.Adam(code.parameters(), lr=training.learning_rate)
+    samples = (training.frames - 1) * HOP
+    long_enough = [r for r in recordings if r.shape[0] >= samples]
+    if not long_enough:
+        raise ValueError(f"no recording has {samples} samples: training.frames is too large")
+    for step in range(training.steps):
+        random = stream(training.seed, "batch", step)
+        windows = torch.stack(
+            [_window(long_enough, samples, random) for _ in range(training.messages)]
+        )
+        spectra = mdct(windows)
+        weights = torch.stack([perceptual_weights(split_frames(w)) for w in windows])
+        rms = spectra.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(1.0)
+        low, high = training.snr_db
+        snr = low + (high - low) * uniform((training.messages,), generator=random)
+        progress = step / training.steps
+        if isinstance(code.quantizer, QAMQuantizer):
+            soft, hard = training.hardness
+            code.quantizer.set_hardness(soft + (hard - soft) * progress)
+        received = code(spectra / rms, Point(snr_db=snr), generator=random) * rms
+        error = (weights * (received - spectra)).square().sum(dim=2) + _FLOOR
+        signal = (weights * spectra).square().sum(dim=2) + _FLOOR
+        whole = torch.log2(error.sum(dim=1) / signal.sum(dim=1))
+        loss = 0.5 * whole.mean() + 0.5 * torch.log2(error / signal).mean()
+        rate = training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(code.parameters(), training.clip_norm)
+        optimizer.step()
+        if log is not None and (step % 50 == 0 or step == training.steps - 1):
+            decibels = -10 * math.log10(2) * float(whole.detach().mean())
+            log({"step": step, "loss": float(loss.detach()), "psnr_db": decibels})
+    return code.eval()
+
+
+def _window(recordings: Sequence[Tensor], samples: int, random: torch.Generator) -> Tensor:
+    number = int(torch.randint(len(recordings), (1,), generator=random))
+    recording = recordings[number]
+    start = int(torch.randint(recording.shape[0] - samples + 1, (1,), generator=random))
+    return recording[start : start + samples]
