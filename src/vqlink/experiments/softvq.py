@@ -34,10 +34,10 @@ from vqlink.reporting.figures import curves_figure
 SHOWN = (0.0, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
 _NOTES = (
     "the paper gives curves and pictures of CelebA without numbers, so what is held against it are "
-    "its statements; figures here are from CIFAR-10 (500 lossless pictures of validation_exact; "
+    "its statements; figures here are from CIFAR-10 (250 lossless pictures of validation_exact; "
     "the training pictures are JPEG-stored) and, where a row says imagenet, from 64x64 crops of "
     "imagenet_sample; `--budget full` trains on CelebA (hf:flwrlabs/celeba) at 64x64",
-    "2,000 updates of 16 pictures (imagenet: 1,000), Adam at 1e-3, falling to zero over the last "
+    "1,000 updates of 16 pictures (imagenet: 500), Adam at 1e-3, falling to zero over the last "
     "fifth, convolutions in bfloat16 while training; the paper gives neither updates nor batch",
     "the 256 values of a position are four vectors of d = 64, since the tables have no layer "
     "between 256 and 64; codebook from N(0, 1); eq. 3 as MSE + beta |z_e - z_q|^2, means, with "

@@ -27,7 +27,7 @@ def load_source(source: Source, cache: Path) -> tuple[Tensor, Tensor]:
     places: dict[Source, tuple[tuple[str, int, int, int], ...]] = {
         "cifar10": (
             ("data/cifar10/train.parquet", 32, 1, 100_000),
-            ("data/cifar10/validation_exact.parquet", 32, 1, 500),
+            ("data/cifar10/validation_exact.parquet", 32, 1, 250),
         ),
         "imagenet": (
             ("data/imagenet_sample/train.parquet", 64, 8, 100_000),

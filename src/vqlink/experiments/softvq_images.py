@@ -60,7 +60,7 @@ class SoftRun:
     regime: Regime
     power: Literal["none", "message"]
     seed: int
-    updates: int = 2000
+    updates: int = 1000
 
 
 def build(run: SoftRun) -> SoftVQVAE:

@@ -40,7 +40,7 @@ def draw_pictures(
             values = system.values(images)
             arrived = [receive(system, values, s, images.shape[-2:])[0] for s in sigmas]
             for number in range(len(_CHOSEN)):
-                rows[f"{label}{suffix} {number + 1}"] = [
+                rows[f"{label}{suffix} ({number + 1})"] = [
                     images[number],
                     *(received[number] for received in arrived),
                 ]

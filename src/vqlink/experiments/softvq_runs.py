@@ -15,7 +15,7 @@ from vqlink.experiments.softvq_images import SoftRun, save, train
 from vqlink.experiments.softvq_measure import measure
 
 RUNS = Path("runs/vqvae-awgn")
-UPDATES = {"smoke": 10, "cpu": 2000, "full": 50_000}
+UPDATES = {"smoke": 10, "cpu": 1000, "full": 50_000}
 
 
 def cell(assignment: str, regime: str, power: str, **other: Any) -> Cell:
