@@ -106,7 +106,7 @@ def test_claims_of_learned_points_and_of_links() -> None:
     assert deepjsccq._learned(rows(0.4), "rayleigh", 0.3).held
     assert deepjsccq._learned(rows(0.2), "rayleigh", 0.3).held is False
     assert deepjsccq._learned(rows(0.2)[:2], "rayleigh", 0.3).held is None
-    ours = lines({"jscc-rayleigh-1-12": [20.0, 25.0]})
+    ours = lines({"jscc-rayleigh-1-12-log": [20.0, 25.0]})
     # Each link wins somewhere against the other; the code has to beat the better one.
     assert deepjsccq._beats_links(
         ours + lines({"a@qpsk": [19.0, 22.0], "b@16qam": [10.0, 24.0]}), ["a@qpsk", "b@16qam"]
@@ -121,7 +121,7 @@ def test_claims_of_learned_points_and_of_links() -> None:
 
 def test_a_part_of_the_rows_refutes_but_does_not_confirm() -> None:
     assert deepjsccq._cliff(lines({deepjsccq.FIXED_LINKS[0]: [10.0, 30.0]})).held is None
-    ours = lines({"jscc-rayleigh-1-12": [20.0, 25.0]})
+    ours = lines({"jscc-rayleigh-1-12-log": [20.0, 25.0]})
     links = ["a@qpsk", "b@16qam"]
     ahead, behind = (lines({"a@qpsk": [x, 22.0]}) for x in (19.0, 21.0))
     assert deepjsccq._beats_links(ours + ahead, links).held is None

@@ -20,7 +20,7 @@ from vqlink.experiments.sweeps import Sweep, at, can_open, curve, open_system, s
 from vqlink.reporting.figures import Curve, curves_figure, points_figure
 from vqlink.systems.jscc import JSCC
 
-UNQUANTISED = "jscc-{}-1-12"
+UNQUANTISED = {"awgn": "jscc-awgn-1-12", "rayleigh": "jscc-rayleigh-1-12-log"}
 CODES = ("q4096", "q64", "q16")
 LEARNED = ("l64", "l16")
 FIXED_LINKS = tuple(f"hevc+ldpc80211ad@{mcs}" for mcs in ("qpsk-1/2", "16qam-1/2", "64qam-3/4"))
@@ -163,7 +163,7 @@ def _learned_figure(
 
 
 def _code(name: str, channel: str) -> str:
-    return f"jscc-{name}-{channel}-1-12" if name else UNQUANTISED.format(channel)
+    return f"jscc-{name}-{channel}-1-12" if name else UNQUANTISED[channel]
 
 
 def _pictures(budget: Budget) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from vqlink.config.channels import channel_name
@@ -46,7 +47,7 @@ def add(folder: Path) -> Entry:
     target = ZOO / "weights" / recipe.name
     save_weights(target, read_tensors(folder), recipe, half=True)
     entry = describe(target)
-    kept = {e.name: e for e in entries() if e.name != entry.name} | {entry.name: entry}
+    kept = {e.name: _beside(e, entry) for e in entries()} | {entry.name: entry}
     listed = [to_json(e) for e in sorted(kept.values(), key=lambda e: e.name)]
     MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
     entries.cache_clear()
@@ -69,6 +70,13 @@ def describe(folder: Path) -> Entry:
         expected=Expected(_CASE, _SIDE, _SNR_DB, _SEED, measure_expected(folder)),
         featured=is_featured(recipe),
     )
+
+
+def _beside(old: Entry, new: Entry) -> Entry:
+    """An entry of the zoo once ``new`` is there: of two codes for one case the later is shown."""
+    case = (new.channel, new.rho, new.bits, new.featured)
+    same = (old.channel, old.rho, old.bits, old.featured) == case
+    return replace(old, featured=False) if same else old
 
 
 def is_featured(recipe: Recipe) -> bool:
