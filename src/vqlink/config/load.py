@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import types
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -25,6 +26,8 @@ RECIPES = Path(str(resources.files("vqlink.recipes")))
 """Folder of the shipped recipes; ``RECIPES / "base"`` holds what they are laid over."""
 
 Tree = dict[str, Any]
+
+_MAX_BYTES = 1 << 20  # of a recipe file
 
 _LATER: dict[str, Any] = {"betas": [0.9, 0.999], "flip": 0.0, "adversary": None}
 """Keys of ``training`` that the first weights' recipes didn't have, and what they stood for."""
@@ -54,7 +57,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise VqlinkError(f"recipe {name_or_path}: {_reason(error, tree)}") from None
+        reason = _one_line(_reason(error, tree))
+        raise VqlinkError(f"recipe {name_or_path}: {reason}") from None
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -102,21 +106,24 @@ def _read(path: Path, above: tuple[Path, ...]) -> Tree:
     if here in above:
         raise VqlinkError(f"recipe {path}: its bases go in a circle")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _MAX_BYTES:
+            raise VqlinkError(f"recipe {path} is too large for one")
+        tree = _parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text file"
         raise VqlinkError(f"recipe {path} can't be read: {reason}") from None
-    except yaml.YAMLError as error:
-        raise VqlinkError(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise VqlinkError(f"recipe {path} is no YAML: {_one_line(error)}") from None
     if not isinstance(tree, dict):
         raise VqlinkError(f"recipe {path} must be a mapping of keys to values")
     base = tree.pop("base", None)
     if base is None:
         return tree
     places = [here.parent / str(base), RECIPES / str(base)]
-    found = next((place for place in places if place.is_file()), None)
+    found = next((place for place in places if os.path.isfile(place)), None)
     if found is None:
-        raise VqlinkError(f"recipe {path}: its base {base} is neither beside it nor shipped")
+        name = _one_line(base)
+        raise VqlinkError(f"recipe {path}: its base {name} is neither beside it nor shipped")
     return overlay(_read(found, (*above, here)), tree)
 
 
@@ -139,19 +146,43 @@ def _kind_changes(old: Tree, new: Tree) -> bool:
     return "kind" in old and "kind" in new and old["kind"] != new["kind"]
 
 
+def _parse(text: str) -> Any:
+    """YAML, of plain types alone and without aliases, which could unfold without end.
+
+    Raises:
+        ValueError: for anything that isn't.
+    """
+    try:
+        return yaml.load(text, _PlainLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) have no place in a recipe")
+        return super().compose_node(parent, index)
+
+
 def _override(text: str) -> Tree:
     path, equals, value = text.partition("=")
+    text = _one_line(text)
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise VqlinkError(f"--set {text}: write it as section.key=value, like training.steps=100")
     dotted = ".".join(keys)
     known = set(_paths(Recipe))
     if dotted not in known:
-        raise VqlinkError(f"--set {text}: unknown key {dotted}{_hint(dotted, sorted(known))}")
+        raise VqlinkError(
+            f"--set {text}: unknown key {_one_line(dotted)}{_hint(dotted, sorted(known))}"
+        )
     try:
-        tree = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise VqlinkError(f"--set {text}: {value!r} is no YAML value") from None
+        tree = _parse(value)
+    except ValueError:
+        raise VqlinkError(f"--set {text}: {_one_line(value)!r} is no YAML value") from None
     for key in reversed(keys):
         tree = {key: tree}
     return dict(tree)
@@ -184,8 +215,15 @@ def _dotted(loc: tuple[int | str, ...], tree: Any) -> str:
     return ".".join(key for key in keys if key != "[key]")
 
 
+def _one_line(text: object) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= 160 else line[:157] + "..."
+
+
 def _hint(text: str, choices: Sequence[str]) -> str:
     """`` (did you mean X?)``: the same last part elsewhere, or the nearest spelling; else empty."""
+    if len(text) > 100:
+        return ""
     last = text.rpartition(".")[2]
     same = [choice for choice in choices if choice.rpartition(".")[2] == last]
     near = same or difflib.get_close_matches(text, choices, n=1)
