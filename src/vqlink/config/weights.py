@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -28,22 +29,34 @@ def save_weights(
 
     Args:
         half: store floating-point tensors in float16.
+
+    Raises:
+        VqlinkError: when the folder can't be written to, or the disk is full; the files that were
+            there stay as they are.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     stored = {
         name: (t.half() if half and t.is_floating_point() else t).contiguous().cpu()
         for name, t in tensors.items()
     }
-    model = folder / MODEL_NAME
-    temporary = model.with_suffix(".partial")
-    save_file(stored, temporary)
-    os.replace(temporary, model)
-    text = json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n"
-    config = folder / CONFIG_NAME
-    temporary = config.with_suffix(".partial")
-    temporary.write_text(text)
-    os.replace(temporary, config)
+    model, config = folder / MODEL_NAME, folder / CONFIG_NAME
+    partial = model.with_suffix(".partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(stored, partial)
+        os.replace(partial, model)
+        partial = config.with_suffix(".partial")
+        partial.write_text(json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n")
+        os.replace(partial, config)
+    except (OSError, SafetensorError) as error:
+        remove_quietly(partial)
+        raise VqlinkError(f"can't save weights to {folder}: {error}") from None
     return sha256_of(model)
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove a file that could not be written whole, where it can be removed."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def read_config(folder: Path) -> Recipe:

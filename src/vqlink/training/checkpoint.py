@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vqlink.config.weights import remove_quietly
 from vqlink.protocols import VqlinkError
 from vqlink.training.ema import Ema
 
@@ -59,6 +60,7 @@ def save_state(
         save_file({n: t.contiguous().cpu().clone() for n, t in tensors.items()}, temporary, header)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
+        remove_quietly(temporary)
         raise VqlinkError(f"can't save the training state to {path}: {error}") from None
 
 
