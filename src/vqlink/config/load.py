@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from vqlink.config.schema import Recipe
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 
 RECIPES = Path(str(resources.files("vqlink.recipes")))
@@ -57,7 +58,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        reason = _one_line(_reason(error, tree))
+        reason = one_line(_reason(error, tree))
         raise VqlinkError(f"recipe {name_or_path}: {reason}") from None
 
 
@@ -113,7 +114,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> Tree:
         reason = error.strerror if isinstance(error, OSError) else "it is no text file"
         raise VqlinkError(f"recipe {path} can't be read: {reason}") from None
     except ValueError as error:
-        raise VqlinkError(f"recipe {path} is no YAML: {_one_line(error)}") from None
+        raise VqlinkError(f"recipe {path} is no YAML: {one_line(error)}") from None
     if not isinstance(tree, dict):
         raise VqlinkError(f"recipe {path} must be a mapping of keys to values")
     base = tree.pop("base", None)
@@ -122,7 +123,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> Tree:
     places = [here.parent / str(base), RECIPES / str(base)]
     found = next((place for place in places if os.path.isfile(place)), None)
     if found is None:
-        name = _one_line(base)
+        name = one_line(base)
         raise VqlinkError(f"recipe {path}: its base {name} is neither beside it nor shipped")
     return overlay(_read(found, (*above, here)), tree)
 
@@ -169,7 +170,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 def _override(text: str) -> Tree:
     path, equals, value = text.partition("=")
-    text = _one_line(text)
+    text = one_line(text)
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise VqlinkError(f"--set {text}: write it as section.key=value, like training.steps=100")
@@ -177,12 +178,12 @@ def _override(text: str) -> Tree:
     known = set(_paths(Recipe))
     if dotted not in known:
         raise VqlinkError(
-            f"--set {text}: unknown key {_one_line(dotted)}{_hint(dotted, sorted(known))}"
+            f"--set {text}: unknown key {one_line(dotted)}{_hint(dotted, sorted(known))}"
         )
     try:
         tree = _parse(value)
     except ValueError:
-        raise VqlinkError(f"--set {text}: {_one_line(value)!r} is no YAML value") from None
+        raise VqlinkError(f"--set {text}: {one_line(value)!r} is no YAML value") from None
     for key in reversed(keys):
         tree = {key: tree}
     return dict(tree)
@@ -213,11 +214,6 @@ def _dotted(loc: tuple[int | str, ...], tree: Any) -> str:
             keys.append(part)
             tree = tree.get(part)
     return ".".join(key for key in keys if key != "[key]")
-
-
-def _one_line(text: object) -> str:
-    line = " ".join(str(text).split())
-    return line if len(line) <= 160 else line[:157] + "..."
 
 
 def _hint(text: str, choices: Sequence[str]) -> str:

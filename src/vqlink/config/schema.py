@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from vqlink.config.channels import AWGNConfig, ChannelConfig
 
-# Bounds of nets: far above any of the papers', and what a wrong file may ask for at most.
+# Bounds of nets: the papers' largest, and what a wrong file may ask for at most.
 Width = Annotated[int, Field(ge=1, le=1024)]
 Depth = Annotated[int, Field(ge=0, le=16)]
 

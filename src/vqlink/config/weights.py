@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vqlink.config.build import LearnedSystem, build_system
 from vqlink.config.schema import Recipe
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 
 CONFIG_NAME, MODEL_NAME = "config.json", "model.safetensors"
@@ -73,7 +74,7 @@ def read_config(folder: Path) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise VqlinkError(f"{path}: {where}: {first['msg']}") from None
+        raise VqlinkError(f"{path}: {one_line(where)}: {one_line(first['msg'])}") from None
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -88,7 +89,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise VqlinkError(f"{folder} is no weights folder: it has no {MODEL_NAME}") from None
     except (SafetensorError, OSError) as error:
-        raise VqlinkError(f"{path} is not a readable safetensors file: {error}") from None
+        raise VqlinkError(f"{path} is not a readable safetensors file: {one_line(error)}") from None
     return {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 
 POWER_TOLERANCE_DB = 0.1
@@ -93,7 +94,7 @@ def read_rows(path: Path) -> list[Row]:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            reason = " ".join(f"{where}: {first['msg']}".split())[:200]
+            reason = one_line(f"{where}: {first['msg']}")
             raise VqlinkError(f"{path}, line {number} is no result row: {reason}") from None
     return rows
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vqlink.config.weights import remove_quietly
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 from vqlink.training.ema import Ema
 
@@ -105,7 +106,7 @@ def read_header(path: Path) -> Saved:
     except FileNotFoundError:
         raise VqlinkError(f"nothing to resume: {path} does not exist") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise VqlinkError(f"{path} is no training state of vqlink: {error}") from None
+        raise VqlinkError(f"{path} is no training state of vqlink: {one_line(error)}") from None
 
 
 def _moments(part: str, optimizer: Optimizer) -> dict[str, Tensor]:

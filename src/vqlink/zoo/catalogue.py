@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from vqlink.config.build import LearnedSystem
 from vqlink.config.schema import Recipe
 from vqlink.config.weights import MODEL_NAME, load_weights, sha256_of
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 
 ZOO = Path(str(resources.files("vqlink.zoo")))
@@ -115,7 +116,8 @@ def _parsed(adapter: TypeAdapter[_T], text: str | bytes, name: str) -> _T:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise VqlinkError(f"{name} is no manifest of vqlink: {where}: {first['msg']}") from None
+        reason = one_line(f"{where}: {first['msg']}")
+        raise VqlinkError(f"{name} is no manifest of vqlink: {reason}") from None
 
 
 def find(name: str) -> Entry:

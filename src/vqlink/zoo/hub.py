@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqlink.config.weights import CONFIG_NAME, MODEL_NAME, load_weights, sha256_of
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 from vqlink.zoo.card import model_card
 from vqlink.zoo.catalogue import Entry, parse_entry, to_json
@@ -129,7 +130,7 @@ def _download(location: Location) -> Path:
             )
         )
     except Exception as error:  # the client raises its own, its transport's, OSError, ValueError
-        raise VqlinkError(f"{location} cannot be fetched: {_one_line(error)}") from None
+        raise VqlinkError(f"{location} cannot be fetched: {one_line(error)}") from None
 
 
 def _upload(folder: Path, location: Location, private: bool) -> str:
@@ -145,11 +146,6 @@ def _upload(folder: Path, location: Location, private: bool) -> str:
         )
     except Exception as error:  # as above
         raise VqlinkError(
-            f"{location} cannot be pushed: {_one_line(error)} (is `hf auth login` done?)"
+            f"{location} cannot be pushed: {one_line(error)} (is `hf auth login` done?)"
         ) from None
     return str(where)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
