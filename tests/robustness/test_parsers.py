@@ -35,7 +35,7 @@ from vqlink.sources.images import decode_image
 from vqlink.training.checkpoint import read_header
 from vqlink.units import parse_ratio
 from vqlink.zoo.catalogue import entries, parse_entry, to_json
-from vqlink.zoo.hub import parse_location
+from vqlink.zoo.hub import parse_location, parse_published
 
 FAST = 30
 SIZE = (64, 80)
@@ -146,6 +146,11 @@ def parsers(folder: Path) -> dict[str, Parser]:
         ),
         "rows": Parser(in_file(folder, "rows.jsonl", _rows), [row, row * 2], VqlinkError, 12_000),
         "manifest": Parser(lambda data: parse_entry(data, "x"), [entry], VqlinkError, 12_000),
+        "published": Parser(
+            lambda data: parse_published(data, "x"),
+            [b'{"entry": ' + entry + b', "config_sha256": "' + b"0" * 64 + b'"}'],
+            VqlinkError, 6_000,
+        ),
         "weights": Parser(
             in_file(folder, "model.safetensors", read_tensors), [safetensors], VqlinkError, 8_000
         ),
@@ -160,7 +165,7 @@ def parsers(folder: Path) -> dict[str, Parser]:
     return found
 
 
-NAMES = ("recipe", "override", "words", "config", "rows", "manifest", "weights", "state", "image",
+NAMES = ("recipe", "override", "words", "config", "rows", "manifest", "published", "weights", "state", "image",
          *(codec.name for codec in CODECS))  # fmt: skip
 
 
