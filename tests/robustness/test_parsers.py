@@ -165,8 +165,10 @@ def parsers(folder: Path) -> dict[str, Parser]:
     return found
 
 
-NAMES = ("recipe", "override", "words", "config", "rows", "manifest", "published", "weights", "state", "image",
-         *(codec.name for codec in CODECS))  # fmt: skip
+NAMES = (
+    "recipe", "override", "words", "config", "rows", "manifest", "published", "weights", "state",
+    "image", *(codec.name for codec in CODECS),
+)  # fmt: skip
 
 
 @pytest.fixture(name="all_parsers", scope="module")
