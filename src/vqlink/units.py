@@ -90,8 +90,12 @@ def parse_ratio(text: str | float | Fraction) -> Fraction:
     >>> parse_ratio("1/12")
     Fraction(1, 12)
     """
+    if isinstance(text, str) and not 0 < len(text) <= 40:
+        raise ValueError("rho must be a fraction such as 1/12, in a few digits")
     try:
-        ratio = Fraction(text).limit_denominator(10_000)
+        # Fraction("1e-999999999") would write all these digits; a float of it is 0.
+        exact = text if not isinstance(text, str) or "/" in text else str(float(text))
+        ratio = Fraction(exact).limit_denominator(10_000)
     except (ValueError, ZeroDivisionError, OverflowError, TypeError) as error:
         raise ValueError(f"rho must be a fraction such as 1/12, not {text!r}") from error
     if not 0 < ratio <= 1:

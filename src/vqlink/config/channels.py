@@ -117,6 +117,7 @@ def parse_channel(text: str) -> ChannelConfig:
     RicianConfig(kind='rician', fading='fast', k_factor=2.0)
     """
     name, colon, setting = text.strip().lower().partition(":")
+    text = text if len(text) <= 60 else text[:57] + "..."
     name = _ALIASES.get(name, name)
     if name not in _NAMES:
         raise VqlinkError(_unknown(name))
@@ -153,6 +154,7 @@ def channel_name(config: ChannelConfig) -> str:
 
 
 def _unknown(name: str) -> str:
+    name = name if len(name) <= 40 else name[:37] + "..."
     near = difflib.get_close_matches(name, _NAMES, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return f"unknown channel {name!r}{hint}; channels are: {', '.join(_NAMES)}"

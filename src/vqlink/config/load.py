@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import types
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -19,12 +20,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from vqlink.config.schema import Recipe
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 
 RECIPES = Path(str(resources.files("vqlink.recipes")))
 """Folder of the shipped recipes; ``RECIPES / "base"`` holds what they are laid over."""
 
 Tree = dict[str, Any]
+
+_MAX_BYTES = 1 << 20  # of a recipe file
 
 _LATER: dict[str, dict[str, Any]] = {
     "training": {
@@ -63,7 +67,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise VqlinkError(f"recipe {name_or_path}: {_reason(error, tree)}") from None
+        reason = one_line(_reason(error, tree))
+        raise VqlinkError(f"recipe {name_or_path}: {reason}") from None
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -112,21 +117,24 @@ def _read(path: Path, above: tuple[Path, ...]) -> Tree:
     if here in above:
         raise VqlinkError(f"recipe {path}: its bases go in a circle")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _MAX_BYTES:
+            raise VqlinkError(f"recipe {path} is too large for one")
+        tree = _parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text file"
         raise VqlinkError(f"recipe {path} can't be read: {reason}") from None
-    except yaml.YAMLError as error:
-        raise VqlinkError(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise VqlinkError(f"recipe {path} is no YAML: {one_line(error)}") from None
     if not isinstance(tree, dict):
         raise VqlinkError(f"recipe {path} must be a mapping of keys to values")
     base = tree.pop("base", None)
     if base is None:
         return tree
     places = [here.parent / str(base), RECIPES / str(base)]
-    found = next((place for place in places if place.is_file()), None)
+    found = next((place for place in places if os.path.isfile(place)), None)
     if found is None:
-        raise VqlinkError(f"recipe {path}: its base {base} is neither beside it nor shipped")
+        name = one_line(base)
+        raise VqlinkError(f"recipe {path}: its base {name} is neither beside it nor shipped")
     return overlay(_read(found, (*above, here)), tree)
 
 
@@ -149,19 +157,43 @@ def _kind_changes(old: Tree, new: Tree) -> bool:
     return "kind" in old and "kind" in new and old["kind"] != new["kind"]
 
 
+def _parse(text: str) -> Any:
+    """YAML, of plain types alone and without aliases, which could unfold without end.
+
+    Raises:
+        ValueError: for anything that isn't.
+    """
+    try:
+        return yaml.load(text, _PlainLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) have no place in a recipe")
+        return super().compose_node(parent, index)
+
+
 def _override(text: str) -> Tree:
     path, equals, value = text.partition("=")
+    text = one_line(text)
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise VqlinkError(f"--set {text}: write it as section.key=value, like training.steps=100")
     dotted = ".".join(keys)
     known = set(_paths(Recipe))
     if dotted not in known:
-        raise VqlinkError(f"--set {text}: unknown key {dotted}{_hint(dotted, sorted(known))}")
+        raise VqlinkError(
+            f"--set {text}: unknown key {one_line(dotted)}{_hint(dotted, sorted(known))}"
+        )
     try:
-        tree = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise VqlinkError(f"--set {text}: {value!r} is no YAML value") from None
+        tree = _parse(value)
+    except ValueError:
+        raise VqlinkError(f"--set {text}: {one_line(value)!r} is no YAML value") from None
     for key in reversed(keys):
         tree = {key: tree}
     return dict(tree)
@@ -196,6 +228,8 @@ def _dotted(loc: tuple[int | str, ...], tree: Any) -> str:
 
 def _hint(text: str, choices: Sequence[str]) -> str:
     """`` (did you mean X?)``: the same last part elsewhere, or the nearest spelling; else empty."""
+    if len(text) > 100:
+        return ""
     last = text.rpartition(".")[2]
     same = [choice for choice in choices if choice.rpartition(".")[2] == last]
     near = same or difflib.get_close_matches(text, choices, n=1)

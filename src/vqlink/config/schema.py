@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from vqlink.config.channels import AWGNConfig, BECConfig, ChannelConfig
 
+# Bounds of nets: the papers' largest, and what a wrong file may ask for at most.
+Width = Annotated[int, Field(ge=1, le=1024)]
+Depth = Annotated[int, Field(ge=0, le=16)]
+
 _MS_SSIM_CROP = 176  # five scales of an 11x11 window
 
 
@@ -63,15 +67,15 @@ class CompactNet(Part):
     """The compact residual net; ``depth`` and ``width`` at 1/4 and at 1/8 of the image's size."""
 
     kind: Literal["compact"] = "compact"
-    width: tuple[int, int] = (96, 128)
-    depth: tuple[int, int] = (2, 3)
-    features: int = Field(64, ge=1)
+    width: tuple[Width, Width] = (96, 128)
+    depth: tuple[Depth, Depth] = (2, 3)
+    features: Width = 64
 
 
 class CompactEncoderConfig(CompactNet):
     """``channels`` real values for each 8x8 block: rho = channels / 384."""
 
-    channels: int = Field(ge=2, multiple_of=2)
+    channels: int = Field(ge=2, le=1024, multiple_of=2)
 
     @property
     def stride(self) -> int:
@@ -82,13 +86,13 @@ class DeepJSCCNet(Part):
     """The net of 001, Fig. 3; ``width`` is its C."""
 
     kind: Literal["deepjscc"] = "deepjscc"
-    width: int = Field(256, ge=2, multiple_of=2)
+    width: int = Field(256, ge=2, le=1024, multiple_of=2)
 
 
 class DeepJSCCEncoderConfig(DeepJSCCNet):
     """``channels`` real values for each 4x4 block: rho = channels / 96."""
 
-    channels: int = Field(ge=2, multiple_of=2)
+    channels: int = Field(ge=2, le=1024, multiple_of=2)
 
     @property
     def stride(self) -> int:
@@ -103,8 +107,8 @@ class MultiscaleNet(Part):
     """
 
     kind: Literal["multiscale"] = "multiscale"
-    width: tuple[int, ...] = Field((128, 256, 512, 1024), min_length=1, max_length=6)
-    stem: int = Field(64, ge=1)
+    width: tuple[Width, ...] = Field((128, 256, 512, 1024), min_length=1, max_length=6)
+    stem: Width = 64
     norm: Literal["batch", "none"] = "batch"
 
 
@@ -296,7 +300,7 @@ class AdversaryConfig(Part):
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     learning_rate: float = Field(1e-5, gt=0, allow_inf_nan=False)
     betas: tuple[float, float] = (0.5, 0.999)
-    width: int = Field(64, ge=1)
+    width: Width = 64
 
 
 class TrainingConfig(Part):

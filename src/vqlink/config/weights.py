@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from vqlink.config.build import LearnedSystem, build_system
 from vqlink.config.schema import Recipe, TextSource
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 
 CONFIG_NAME, MODEL_NAME = "config.json", "model.safetensors"
@@ -28,22 +30,34 @@ def save_weights(
 
     Args:
         half: store floating-point tensors in float16.
+
+    Raises:
+        VqlinkError: when the folder can't be written to, or the disk is full; the files that were
+            there stay as they are.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     stored = {
         name: (t.half() if half and t.is_floating_point() else t).contiguous().cpu()
         for name, t in tensors.items()
     }
-    model = folder / MODEL_NAME
-    temporary = model.with_suffix(".partial")
-    save_file(stored, temporary)
-    os.replace(temporary, model)
-    text = json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n"
-    config = folder / CONFIG_NAME
-    temporary = config.with_suffix(".partial")
-    temporary.write_text(text)
-    os.replace(temporary, config)
+    model, config = folder / MODEL_NAME, folder / CONFIG_NAME
+    partial = model.with_suffix(".partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(stored, partial)
+        os.replace(partial, model)
+        partial = config.with_suffix(".partial")
+        partial.write_text(json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n")
+        os.replace(partial, config)
+    except (OSError, SafetensorError) as error:
+        remove_quietly(partial)
+        raise VqlinkError(f"can't save weights to {folder}: {error}") from None
     return sha256_of(model)
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove a file that could not be written whole, where it can be removed."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def read_config(folder: Path) -> Recipe:
@@ -60,7 +74,7 @@ def read_config(folder: Path) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise VqlinkError(f"{path}: {where}: {first['msg']}") from None
+        raise VqlinkError(f"{path}: {one_line(where)}: {one_line(first['msg'])}") from None
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -75,7 +89,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise VqlinkError(f"{folder} is no weights folder: it has no {MODEL_NAME}") from None
     except (SafetensorError, OSError) as error:
-        raise VqlinkError(f"{path} is not a readable safetensors file: {error}") from None
+        raise VqlinkError(f"{path} is not a readable safetensors file: {one_line(error)}") from None
     return {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
 
 

@@ -23,6 +23,7 @@ from vqlink.config.schema import (
 )
 from vqlink.config.weights import read_config, sha256_of
 from vqlink.deploy.onnx_export import DECODER_NAME, ENCODER_NAME, need_export_packages
+from vqlink.errors import one_line
 from vqlink.links.indices import IndexLink
 from vqlink.links.values import ValuesLink
 from vqlink.protocols import Point, Transmission, VqlinkError
@@ -161,8 +162,7 @@ def _session(path: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception of its own for every kind of damage
-        reason = " ".join(str(error).split())[:160]
-        raise VqlinkError(f"{path} cannot be opened by onnxruntime: {reason}") from None
+        raise VqlinkError(f"{path} cannot be opened by onnxruntime: {one_line(error)}") from None
 
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from vqlink.errors import one_line
 from vqlink.evaluation.rows import Row
 from vqlink.evaluation.run import VERSIONS, Task, run_task
 from vqlink.evaluation.systems import System, open_channel, open_systems
@@ -158,7 +159,7 @@ def _result(ray: Any, reference: Any) -> list[tuple[Row, ...]]:
             raise VqlinkError(str(error.cause)) from None
         raise
     except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         raise VqlinkError(
             f"Ray lost a task {RETRIES + 1} times ({reason}); the rows so far are kept, the same "
             "command goes on"
@@ -199,5 +200,5 @@ def _knock(address: str) -> None:
 
 
 def _no_cluster(address: str | None, error: Exception) -> VqlinkError:
-    reason = " ".join(str(error).split())[:160]
+    reason = one_line(error)
     return VqlinkError(f"no Ray cluster at {address or 'this machine'}: {reason}")

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 
 POWER_TOLERANCE_DB = 0.1
@@ -33,6 +36,8 @@ class Row:
         versions: of the packages that decide the figure.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
     system: str
     recipe: str | None
     weights: str | None
@@ -51,6 +56,9 @@ class Row:
     labels: dict[str, str | float]
     seed: int
     versions: dict[str, str] = field(default_factory=dict)
+
+
+_ROW = TypeAdapter(Row)
 
 
 def power_flags(tx_power: float) -> list[str]:
@@ -82,9 +90,12 @@ def read_rows(path: Path) -> list[Row]:
         if not line.strip():
             continue
         try:
-            rows.append(Row(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError) as error:
-            raise VqlinkError(f"{path}, line {number} is no result row: {error}") from None
+            rows.append(_ROW.validate_json(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            reason = one_line(f"{where}: {first['msg']}")
+            raise VqlinkError(f"{path}, line {number} is no result row: {reason}") from None
     return rows
 
 

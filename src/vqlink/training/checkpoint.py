@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vqlink.config.weights import remove_quietly
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 from vqlink.training.ema import Ema
 
@@ -59,6 +61,7 @@ def save_state(
         save_file({n: t.contiguous().cpu().clone() for n, t in tensors.items()}, temporary, header)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
+        remove_quietly(temporary)
         raise VqlinkError(f"can't save the training state to {path}: {error}") from None
 
 
@@ -103,7 +106,7 @@ def read_header(path: Path) -> Saved:
     except FileNotFoundError:
         raise VqlinkError(f"nothing to resume: {path} does not exist") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise VqlinkError(f"{path} is no training state of vqlink: {error}") from None
+        raise VqlinkError(f"{path} is no training state of vqlink: {one_line(error)}") from None
 
 
 def _moments(part: str, optimizer: Optimizer) -> dict[str, Tensor]:

@@ -224,6 +224,12 @@ class Trainer:
         if self.fabric.is_global_zero:
             if isinstance(self.system, IndexCode):
                 self._label_codewords(self.system)
+            # The state comes last: once it says that the run is complete, all else is there.
+            weights = self.folder / "weights"
+            if isinstance(self.source, TokenBatches):
+                save_text_weights(weights, self.ema.state, self.recipe, self.source.tokenizer)
+            else:
+                save_weights(weights, self.ema.state, self.recipe)
             save_state(
                 self.state_path,
                 self.system,
@@ -233,11 +239,6 @@ class Trainer:
                 recipe=self.recipe.model_dump_json(),
                 rival=self._rival,
             )
-            weights = self.folder / "weights"
-            if isinstance(self.source, TokenBatches):
-                save_text_weights(weights, self.ema.state, self.recipe, self.source.tokenizer)
-            else:
-                save_weights(weights, self.ema.state, self.recipe)
 
     def _label_codewords(self, system: IndexCode) -> None:
         """Labels for the averaged codebooks, which are the ones that ship.
@@ -269,12 +270,12 @@ class Trainer:
                 bar.update(task, completed=self.step)
                 if self.step % config.log_every == 0:
                     bar.update(task, figures=log.losses(self.step, losses))
-                if ended or time.monotonic() - last_saved > config.checkpoint_seconds:
-                    self.save()
-                    last_saved = time.monotonic()
                 due = self.step % config.validate_every == 0 or self.step == config.steps
                 if due and first:
                     log.validation(self.step, validation.run(self.ema))
+                if ended or time.monotonic() - last_saved > config.checkpoint_seconds:
+                    self.save()
+                    last_saved = time.monotonic()
         return self.step
 
     def _agree(self, stop: bool) -> bool:

@@ -15,13 +15,15 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from vqlink.config.build import LearnedSystem
 from vqlink.config.schema import Recipe
 from vqlink.config.weights import MODEL_NAME, load_weights, sha256_of
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 
 ZOO = Path(str(resources.files("vqlink.zoo")))
 MANIFEST = ZOO / "manifest.json"
 
 
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def _ratio(value: object) -> object:
@@ -42,7 +44,7 @@ class Expected:
         psnr_db: the figure.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     case: str
     side: int
@@ -60,7 +62,7 @@ class Entry:
         featured: one of those that ``vqlink send`` takes where no system is named.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     name: str
     recipe: str
@@ -70,7 +72,7 @@ class Entry:
     rho: Annotated[Fraction, BeforeValidator(_ratio)]
     bits: float | None
     params: int
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
     expected: Expected
     featured: bool = False
 
@@ -92,7 +94,7 @@ def entries() -> tuple[Entry, ...]:
     """
     if not MANIFEST.exists():
         return ()
-    return _parsed(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
+    return parse_json(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
 
 
 def parse_entry(text: str | bytes, name: str) -> Entry:
@@ -101,7 +103,7 @@ def parse_entry(text: str | bytes, name: str) -> Entry:
     Raises:
         VqlinkError: when it is none.
     """
-    return _parsed(_ENTRY, text, name)
+    return parse_json(_ENTRY, text, name)
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
@@ -109,13 +111,19 @@ def to_json(entry: Entry) -> dict[str, Any]:
     return {**asdict(entry), "rho": f"{entry.rho.numerator}/{entry.rho.denominator}"}
 
 
-def _parsed(adapter: TypeAdapter[_T], text: str | bytes, name: str) -> _T:
+def parse_json(adapter: TypeAdapter[_T], text: str | bytes, name: str) -> _T:
+    """A JSON document as what ``adapter`` is for; ``name`` is used in error messages.
+
+    Raises:
+        VqlinkError: when it doesn't fit.
+    """
     try:
         return adapter.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise VqlinkError(f"{name} is no manifest of vqlink: {where}: {first['msg']}") from None
+        reason = one_line(f"{where}: {first['msg']}")
+        raise VqlinkError(f"{name} is no manifest of vqlink: {reason}") from None
 
 
 def find(name: str) -> Entry:

@@ -1,7 +1,7 @@
 """Weights on the Hugging Face hub: ``hf://ORG/NAME``, read strictly and pushed with a model card.
 
 A repository holds ``config.json`` (the recipe), ``model.safetensors``, ``vqlink.json`` (what the
-zoo's manifest says of it, the sha256 of the weights included) and ``README.md``, the card. Only the
+zoo's manifest says of it, with the sha256 of both files) and ``README.md``, the card. Only the
 first three are ever fetched; no pickle and no code.
 
 With ``VQLINK_HUB=FOLDER`` in the environment a folder stands in for the hub, one subfolder
@@ -18,10 +18,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from vqlink.config.weights import CONFIG_NAME, MODEL_NAME, load_weights, sha256_of
+from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 from vqlink.zoo.card import model_card
-from vqlink.zoo.catalogue import Entry, parse_entry, to_json
+from vqlink.zoo.catalogue import STRICT, Entry, Sha256, parse_json, to_json
 
 SCHEME = "hf://"
 ENTRY_NAME, CARD_NAME = "vqlink.json", "README.md"
@@ -38,6 +41,19 @@ class Location:
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.repository}" + (f"@{self.revision}" if self.revision else "")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What ``vqlink.json`` says: the manifest's entry, and the sha256 of ``config.json``."""
+
+    __pydantic_config__ = STRICT
+
+    entry: Entry
+    config_sha256: Sha256
+
+
+_PUBLISHED = TypeAdapter(Published)
 
 
 def parse_location(text: str) -> Location:
@@ -70,14 +86,25 @@ def fetch(text: str) -> tuple[Path, Entry]:
     missing = [name for name in _FETCHED if not (folder / name).is_file()]
     if missing:
         raise VqlinkError(f"{text} holds no weights of vqlink: it has no {missing[0]}")
-    entry = parse_entry((folder / ENTRY_NAME).read_bytes(), f"{text}/{ENTRY_NAME}")
-    found = sha256_of(folder / MODEL_NAME)
-    if found != entry.sha256:
-        raise VqlinkError(
-            f"{text}: {MODEL_NAME} is damaged: its sha256 is {found[:12]}..., "
-            f"{ENTRY_NAME} says {entry.sha256[:12]}..."
-        )
+    published = parse_published((folder / ENTRY_NAME).read_bytes(), f"{text}/{ENTRY_NAME}")
+    entry = published.entry
+    for name, expected in ((MODEL_NAME, entry.sha256), (CONFIG_NAME, published.config_sha256)):
+        found = sha256_of(folder / name)
+        if found != expected:
+            raise VqlinkError(
+                f"{text}: {name} is damaged: its sha256 is {found[:12]}..., "
+                f"{ENTRY_NAME} says {expected[:12]}..."
+            )
     return folder, entry
+
+
+def parse_published(text: str | bytes, name: str) -> Published:
+    """What ``vqlink.json`` holds; ``name`` is used in error messages.
+
+    Raises:
+        VqlinkError: when it is something else.
+    """
+    return parse_json(_PUBLISHED, text, name)
 
 
 def push(folder: Path, entry: Entry, text: str, *, private: bool = False) -> str:
@@ -99,7 +126,8 @@ def push(folder: Path, entry: Entry, text: str, *, private: bool = False) -> str
         staged = Path(name)
         for file in (CONFIG_NAME, MODEL_NAME):
             shutil.copyfile(folder / file, staged / file)
-        (staged / ENTRY_NAME).write_text(json.dumps(to_json(entry), indent=1) + "\n")
+        document = {"entry": to_json(entry), "config_sha256": sha256_of(staged / CONFIG_NAME)}
+        (staged / ENTRY_NAME).write_text(json.dumps(document, indent=1) + "\n")
         (staged / CARD_NAME).write_text(model_card(entry, recipe, str(location)))
         stand_in = _stand_in()
         if stand_in is None:
@@ -129,7 +157,7 @@ def _download(location: Location) -> Path:
             )
         )
     except Exception as error:  # the client raises its own, its transport's, OSError, ValueError
-        raise VqlinkError(f"{location} cannot be fetched: {_one_line(error)}") from None
+        raise VqlinkError(f"{location} cannot be fetched: {one_line(error)}") from None
 
 
 def _upload(folder: Path, location: Location, private: bool) -> str:
@@ -145,11 +173,6 @@ def _upload(folder: Path, location: Location, private: bool) -> str:
         )
     except Exception as error:  # as above
         raise VqlinkError(
-            f"{location} cannot be pushed: {_one_line(error)} (is `hf auth login` done?)"
+            f"{location} cannot be pushed: {one_line(error)} (is `hf auth login` done?)"
         ) from None
     return str(where)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
