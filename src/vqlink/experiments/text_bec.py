@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from vqlink.config.channels import parse_channel
+from vqlink.config.text import build_text_code
 from vqlink.evaluation.text import (
     TextSystem,
     frames,
@@ -20,13 +21,14 @@ from vqlink.evaluation.text import (
 )
 from vqlink.experiments.cells import Cell, read_rows, run_cells
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, select
+from vqlink.links.bits import LONGEST
 from vqlink.metrics.text import TEXT_METRICS
 from vqlink.protocols import Point
 from vqlink.reporting.figures import Curve, curves_figure
 from vqlink.rng import stream
-from vqlink.sources.text import open_sentences
+from vqlink.sources.text import TokenBatches, open_sentences
 from vqlink.systems.text_code import TextCode
-from vqlink.zoo.text import text_entries
+from vqlink.zoo.text import load_text_system, text_entries
 
 TEST = "data/multi30k/test.txt"
 BITS = (32, 16, 8)
@@ -35,7 +37,7 @@ WORD_LINKS = ("huffman+ldpc5g", "huffman+turbo")
 CHAR_LINKS = ("huffman-char+ldpc5g", "huffman-char+turbo")
 FORCED = "teacher forcing (no result)"
 BEAM = "beam of 4"
-_METRICS = tuple(metric.name for metric in TEXT_METRICS)
+UNTRAINED = "random code, untrained"
 _NOTES = (
     "the receiver decodes free-running from what arrived, and learns the number of tokens from the "
     "frame's header; the digital links are given the frame's length and the block's size",
@@ -48,7 +50,9 @@ _NOTES = (
     "doesn't name its net",
     "a net of 2 million weights and a vocabulary of 4,096; the paper's 768-wide one is the recipe "
     "text-q32-paper",
-    "n is smaller at the links by characters and the beam search, which are slow",
+    "the untrained code is what training starts from: random bits for each token, decoded by "
+    "maximum likelihood with the tokens' frequencies as prior",
+    "n is smaller at the untrained code, the links by characters and the beam search",
 )
 
 
@@ -60,7 +64,8 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     cells: list[Cell] = []
     for bits in BITS:
         code = f"text-q{bits}"
-        cells += [{"bits": bits, "system": name} for name in (code, FORCED, *WORD_LINKS)]
+        cells += [{"bits": bits, "system": name} for name in (code, *WORD_LINKS, FORCED)]
+    cells += [{"bits": bits, "system": UNTRAINED} for bits in BITS]
     cells.append({"bits": BITS[0], "system": BEAM})
     for bits in BITS:
         cells += [{"bits": bits, "system": name} for name in CHAR_LINKS]
@@ -102,7 +107,7 @@ def _work(cell: Cell, *, samples: int, points: Sequence[float], full: bool) -> l
     """One system at one Q: a row for each erasure probability."""
     name, weights = str(cell["system"]), _weights(int(cell["bits"]))
     channel = parse_channel("bec")
-    if name in (BEAM, *CHAR_LINKS) and not full:
+    if name in (BEAM, UNTRAINED, *CHAR_LINKS) and not full:
         samples = min(samples, 200)
     sentences = open_sentences(TEST)
     sentences = [sentences[i * len(sentences) // samples] for i in range(samples)]
@@ -112,9 +117,28 @@ def _work(cell: Cell, *, samples: int, points: Sequence[float], full: bool) -> l
     assert frames(systems[0], sentences) == sentences  # each fits into a frame
     if name == BEAM:
         code.beams = 4
+    if name == UNTRAINED:
+        return _measured(TextSystem(name, _untrained(code, weights)), sentences, points)
     if name == FORCED:
         return [_forced(code, sentences, value) for value in points]
     return _measured(systems[-1], sentences, points)
+
+
+def _untrained(trained: TextCode, weights: str) -> TextCode:
+    """The start of a code's training: a random code, decoded by maximum likelihood."""
+    _, recipe, _ = load_text_system(weights)
+    code = build_text_code(recipe).eval()
+    code.tokenizer = trained.tokenizer
+    assert code.tokenizer is not None
+    source = TokenBatches(
+        open_sentences(recipe.source.train),
+        code.tokenizer,
+        code.tokenizer.get_vocab_size(),
+        longest=LONGEST,
+        seed=0,
+    )
+    code.learn_statistics(source.lengths, source.counts())
+    return code
 
 
 def _measured(system: TextSystem, sentences: Sequence[str], points: Sequence[float]) -> list[Row]:
@@ -285,7 +309,7 @@ def _plots(rows: Sequence[Row], folder: Path) -> tuple[Path, ...]:
     panels = []
     for bits in BITS:
         curves: dict[str, Curve] = {}
-        for system in (f"text-q{bits}", *WORD_LINKS, *CHAR_LINKS, FORCED):
+        for system in (f"text-q{bits}", *WORD_LINKS, *CHAR_LINKS, FORCED, UNTRAINED):
             found = select(rows, bits=bits, system=system)
             found.sort(key=lambda row: float(row["erasure"]))
             line = [(r["erasure"], r["similarity"], r.get("similarity_ci95", 0.0)) for r in found]
