@@ -11,24 +11,27 @@ from typing import Any
 
 import torch
 
+from vqlink.channels.bits import BEC
 from vqlink.config.channels import parse_channel
-from vqlink.config.text import build_text_code
+from vqlink.config.load import load_recipe
+from vqlink.config.schema import TextSource
+from vqlink.config.text import build_text_code, recipe_tokenizer
 from vqlink.evaluation.text import (
     TextSystem,
-    frames,
     open_text_systems,
     teacher_forced,
 )
 from vqlink.experiments.cells import Cell, read_rows, run_cells
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, select
-from vqlink.links.bits import LONGEST
+from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.metrics.text import TEXT_METRICS
 from vqlink.protocols import Point
 from vqlink.reporting.figures import Curve, curves_figure
 from vqlink.rng import stream
 from vqlink.sources.text import TokenBatches, open_sentences
 from vqlink.systems.text_code import TextCode
-from vqlink.zoo.text import load_text_system, text_entries
+from vqlink.systems.text_separation import parse_text_separation
+from vqlink.zoo.text import text_entries
 
 TEST = "data/multi30k/test.txt"
 BITS = (32, 16, 8)
@@ -52,26 +55,24 @@ _NOTES = (
     "text-q32-paper",
     "the untrained code is what training starts from: random bits for each token, decoded by "
     "maximum likelihood with the tokens' frequencies as prior",
-    "n is smaller at the untrained code, the links by characters and the beam search",
 )
 
 
 def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     """Run what is missing of Figure 3 and set it beside the paper's claim."""
-    samples = {"smoke": 4, "cpu": 1000, "full": 1000}[budget]
+    samples = {"smoke": 4, "cpu": 200, "full": 1000}[budget]
     points = (0.0, 0.5) if budget == "smoke" else ERASURES
     path = folder / "text-bec-fig3.jsonl"
     cells: list[Cell] = []
     for bits in BITS:
-        code = f"text-q{bits}"
-        cells += [{"bits": bits, "system": name} for name in (code, *WORD_LINKS, FORCED)]
-    cells += [{"bits": bits, "system": UNTRAINED} for bits in BITS]
+        cells += [{"bits": bits, "system": name} for name in (f"text-q{bits}", FORCED)]
     cells.append({"bits": BITS[0], "system": BEAM})
-    for bits in BITS:
-        cells += [{"bits": bits, "system": name} for name in CHAR_LINKS]
+    # Rows that there are count; what needs weights that there aren't is left open.
     held = {(row["bits"], row["system"]) for row in read_rows(path)}
-    cells = [c for c in cells if _can_open(int(c["bits"])) or (c["bits"], c["system"]) in held]
-    work = functools.partial(_work, samples=samples, points=points, full=budget == "full")
+    cells = [c for c in cells if _trained(int(c["bits"])) or (c["bits"], c["system"]) in held]
+    for links in ((UNTRAINED, *WORD_LINKS), CHAR_LINKS):
+        cells += [{"bits": bits, "system": name} for bits in BITS for name in links]
+    work = functools.partial(_work, samples=samples, points=points)
     return summarise(run_cells(cells, work, path, jobs=jobs), path)
 
 
@@ -98,42 +99,44 @@ def _weights(bits: int) -> str:
     return str(folder) if not known and folder.is_dir() else name
 
 
-def _can_open(bits: int) -> bool:
+def _trained(bits: int) -> bool:
     name = f"text-q{bits}"
     return Path(_weights(bits)).is_dir() or any(entry.name == name for entry in text_entries())
 
 
-def _work(cell: Cell, *, samples: int, points: Sequence[float], full: bool) -> list[Row]:
+def _work(cell: Cell, *, samples: int, points: Sequence[float]) -> list[Row]:
     """One system at one Q: a row for each erasure probability."""
-    name, weights = str(cell["system"]), _weights(int(cell["bits"]))
-    channel = parse_channel("bec")
-    if name in (BEAM, UNTRAINED, *CHAR_LINKS) and not full:
-        samples = min(samples, 200)
+    name, bits = str(cell["system"]), int(cell["bits"])
     sentences = open_sentences(TEST)
     sentences = [sentences[i * len(sentences) // samples] for i in range(samples)]
-    systems = open_text_systems([weights, *([name] if "+" in name else [])], channel)
-    code = systems[0].transceiver
-    assert isinstance(code, TextCode)
-    assert frames(systems[0], sentences) == sentences  # each fits into a frame
-    if name == BEAM:
-        code.beams = 4
-    if name == UNTRAINED:
-        return _measured(TextSystem(name, _untrained(code, weights)), sentences, points)
+    if name in (UNTRAINED, *WORD_LINKS, *CHAR_LINKS):
+        code = untrained(bits)
+        if name == UNTRAINED:
+            return _measured(TextSystem(name, code), sentences, points)
+        link = parse_text_separation(name, BitsLink(BEC()), code.sentence_uses)
+        return _measured(TextSystem(name, link), sentences, points)
+    (system,) = open_text_systems([_weights(bits)], parse_channel("bec"))
+    assert isinstance(system.transceiver, TextCode)
     if name == FORCED:
-        return [_forced(code, sentences, value) for value in points]
-    return _measured(systems[-1], sentences, points)
+        return [_forced(system.transceiver, sentences, value) for value in points]
+    if name == BEAM:
+        system.transceiver.beams = 4
+    return _measured(system, sentences, points)
 
 
-def _untrained(trained: TextCode, weights: str) -> TextCode:
-    """The start of a code's training: a random code, decoded by maximum likelihood."""
-    _, recipe, _ = load_text_system(weights)
+def untrained(bits: int) -> TextCode:
+    """The start of a code's training: a random code, decoded by maximum likelihood.
+
+    It has the trained code's tokenizer, and so its channel uses, which the digital links get.
+    """
+    recipe = load_recipe(f"text-q{bits}")
+    assert isinstance(recipe.source, TextSource)
     code = build_text_code(recipe).eval()
-    code.tokenizer = trained.tokenizer
-    assert code.tokenizer is not None
+    code.tokenizer = recipe_tokenizer(recipe)
     source = TokenBatches(
         open_sentences(recipe.source.train),
         code.tokenizer,
-        code.tokenizer.get_vocab_size(),
+        recipe.source.vocabulary,
         longest=LONGEST,
         seed=0,
     )
