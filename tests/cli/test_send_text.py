@@ -20,7 +20,7 @@ LINES = ["A man rides a horse.", "Two dogs run on the grass, don't they?"]
 @pytest.fixture(scope="module", name="code")
 def fixture_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("text")
-    net = ["encoder.width=16", "encoder.heads=2", "decoder.width=16", "decoder.heads=2"]
+    net = ["encoder.width=32", "encoder.heads=2", "decoder.width=32", "decoder.heads=2"]
     recipe = load_recipe("text-q16", ["source.vocabulary=120", *net])
     tensors = build_text_code(recipe).state_dict()
     save_text_weights(folder, tensors, recipe, train_tokenizer(LINES, 120))

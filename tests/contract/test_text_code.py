@@ -26,8 +26,8 @@ SENTENCES = [
 ]
 
 
-def recipe(bits: int = 8) -> Recipe:
-    net = {"kind": "transformer", "width": 16, "heads": 2, "depth": 2, "dropout": 0.0}
+def recipe(bits: int = 8, width: int = 16) -> Recipe:
+    net = {"kind": "transformer", "width": width, "heads": 2, "depth": 2, "dropout": 0.0}
     return Recipe.model_validate(
         {
             "name": "tiny",
@@ -46,8 +46,12 @@ def recipe(bits: int = 8) -> Recipe:
 
 @pytest.fixture(name="code")
 def fixture_code() -> TextCode:
+    """Off its starting point, where the layers add nothing."""
     code = build_text_code(recipe()).eval()
     code.tokenizer = text.train_tokenizer(SENTENCES, 120)
+    with torch.no_grad():
+        for number, parameter in enumerate(code.parameters()):
+            parameter += 0.3 * torch.randn(parameter.shape, generator=stream(number, "lively"))
     return code
 
 
@@ -228,6 +232,23 @@ def test_unknown_signs_show_as_such(code: TextCode) -> None:
     assert code.tokenizer is not None
     ids = text.encode(code.tokenizer, "A man 😀 rides")
     assert text.decode(code.tokenizer, ids).startswith("A man � ride")
+
+
+def test_an_untrained_code_is_a_random_code_decoded_by_maximum_likelihood() -> None:
+    """Of words that agree with all received bits any may win; where one does, it must."""
+    code = build_text_code(recipe(bits=12, width=128)).eval()
+    words = code.encoder.embedding.weight[:, :12].sign()
+    tokens = torch.arange(120).reshape(6, 20)
+    lengths = torch.full((6,), 20)
+    bits = code.bits(tokens, lengths)
+    assert torch.equal(bits, words[tokens])
+    kept = torch.rand(bits.shape, generator=stream(0, "e")) > 0.3
+    known = bits * kept
+    decided = code.decoder.greedy(known, lengths)
+    agreement = known @ words.T
+    best = agreement.max(dim=-1).values
+    assert torch.equal(agreement.gather(2, decided[..., None])[..., 0], best)
+    assert float((decided == tokens).float().mean()) > 0.6
 
 
 def test_training_reaches_every_weight(code: TextCode) -> None:

@@ -139,9 +139,9 @@ def test_text_recipes(name: str, tmp_path: Path) -> None:
             f"source.validation={sentences}",
             "source.vocabulary=100",
             "source.tokenizer=null",
-            "encoder.width=16",
+            "encoder.width=40",
             "encoder.heads=2",
-            "decoder.width=16",
+            "decoder.width=40",
             "decoder.heads=2",
             "training.steps=2",
             "training.messages=4",
@@ -165,7 +165,7 @@ def test_text_recipes(name: str, tmp_path: Path) -> None:
 def test_a_text_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     sentences = tmp_path / "sentences.txt"
     sentences.write_text("A man rides a horse.\nTwo dogs run on the grass.\n" * 4)
-    sizes = ["encoder.width=16", "encoder.heads=2", "decoder.width=16", "decoder.heads=2"]
+    sizes = ["encoder.width=40", "encoder.heads=2", "decoder.width=40", "decoder.heads=2"]
     recipe = load_recipe(
         "text-q8",
         [f"source.train={sentences}", "source.validation=null", "source.vocabulary=100", *sizes,

@@ -25,7 +25,7 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
     from vqlink.zoo.text import text_entries
 
     if as_json:
-        print_json([*map(_json, entries()), *map(asdict, text_entries())])
+        print_json([*map(_json, entries()), *(text.document() for text in text_entries())])
         return
     from rich.console import Console
     from rich.table import Table
@@ -55,7 +55,7 @@ def show_command(name: str, as_json: _Json = False) -> None:
     from vqlink.zoo.text import text_entries
 
     text = {entry.name: entry for entry in text_entries()}
-    document = asdict(text[name]) if name in text else _json(find(name))
+    document = text[name].document() if name in text else _json(find(name))
     if as_json:
         print_json(document)
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
 from vqlink.config.channels import AWGNConfig, BECConfig, ChannelConfig
 
@@ -60,7 +60,16 @@ class TextSource(Part):
     scramble: float = Field(0.0, ge=0, le=1)
 
 
-SourceConfig = Annotated[ImageSource | TextSource, Field(discriminator="kind")]
+def _pictures_unless_said(source: object) -> object:
+    """Recipes that name no kind of source are of pictures."""
+    return {"kind": "images", **source} if isinstance(source, dict) else source
+
+
+SourceConfig = Annotated[
+    ImageSource | TextSource,
+    Field(discriminator="kind"),
+    BeforeValidator(_pictures_unless_said),
+]
 
 
 class CompactNet(Part):

@@ -26,7 +26,7 @@ from vqlink.systems.text_separation import TEXT_LINKS, parse_text_separation
 from vqlink.zoo.text import load_text_system, text_entries
 
 TEXT_VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt", "tokenizers")}
-DEFAULT_CODE = "text-q32"
+DEFAULT_CODES = ("text-q32", "text-q32-start")
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,19 @@ class TextSystem:
     weights: str | None = None
 
 
+def default_code() -> str:
+    """The first of :data:`DEFAULT_CODES` whose weights ship."""
+    shipped = {entry.name for entry in text_entries()}
+    return next((name for name in DEFAULT_CODES if name in shipped), DEFAULT_CODES[0])
+
+
 def open_text_systems(
     names: Sequence[str], channel: ChannelConfig, *, bits_per_symbol: int | None = None
 ) -> tuple[TextSystem, ...]:
     """Open learned and digital text systems for one comparison over ``channel``.
 
     Digital links get, sentence by sentence, the uses of the first learned code among ``names``,
-    or else of :data:`DEFAULT_CODE`.
+    or else of :func:`default_code`.
 
     Args:
         bits_per_symbol: 1 (BPSK) or 2 (QPSK) of symbol channels, for all; None: as each code has.
@@ -59,7 +65,7 @@ def open_text_systems(
             learned[name] = _open_learned(name, channel, bits_per_symbol)
     reference = next(iter(learned.values()), None)
     if reference is None:
-        reference = _open_learned(DEFAULT_CODE, channel, bits_per_symbol)
+        reference = _open_learned(default_code(), channel, bits_per_symbol)
     code = reference.transceiver
     assert isinstance(code, TextCode)
     link = BitsLink(code.link.channel, bits_per_symbol=code.link.bits_per_symbol)

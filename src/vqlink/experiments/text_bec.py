@@ -11,21 +11,26 @@ from typing import Any
 
 import torch
 
+from vqlink.channels.bits import BEC
 from vqlink.config.channels import parse_channel
+from vqlink.config.load import load_recipe
+from vqlink.config.schema import TextSource
+from vqlink.config.text import build_text_code, recipe_tokenizer
 from vqlink.evaluation.text import (
     TextSystem,
-    frames,
     open_text_systems,
     teacher_forced,
 )
 from vqlink.experiments.cells import Cell, read_rows, run_cells
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, select
+from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.metrics.text import TEXT_METRICS
 from vqlink.protocols import Point
 from vqlink.reporting.figures import Curve, curves_figure
 from vqlink.rng import stream
-from vqlink.sources.text import open_sentences
+from vqlink.sources.text import TokenBatches, open_sentences
 from vqlink.systems.text_code import TextCode
+from vqlink.systems.text_separation import parse_text_separation
 from vqlink.zoo.text import text_entries
 
 TEST = "data/multi30k/test.txt"
@@ -35,7 +40,7 @@ WORD_LINKS = ("huffman+ldpc5g", "huffman+turbo")
 CHAR_LINKS = ("huffman-char+ldpc5g", "huffman-char+turbo")
 FORCED = "teacher forcing (no result)"
 BEAM = "beam of 4"
-_METRICS = tuple(metric.name for metric in TEXT_METRICS)
+UNTRAINED = "random code, untrained"
 _NOTES = (
     "the receiver decodes free-running from what arrived, and learns the number of tokens from the "
     "frame's header; the digital links are given the frame's length and the block's size",
@@ -48,25 +53,26 @@ _NOTES = (
     "doesn't name its net",
     "a net of 2 million weights and a vocabulary of 4,096; the paper's 768-wide one is the recipe "
     "text-q32-paper",
-    "n is smaller at the links by characters and the beam search, which are slow",
+    "the untrained code is what training starts from: random bits for each token, decoded by "
+    "maximum likelihood with the tokens' frequencies as prior",
 )
 
 
 def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     """Run what is missing of Figure 3 and set it beside the paper's claim."""
-    samples = {"smoke": 4, "cpu": 1000, "full": 1000}[budget]
+    samples = {"smoke": 4, "cpu": 200, "full": 1000}[budget]
     points = (0.0, 0.5) if budget == "smoke" else ERASURES
     path = folder / "text-bec-fig3.jsonl"
     cells: list[Cell] = []
     for bits in BITS:
-        code = f"text-q{bits}"
-        cells += [{"bits": bits, "system": name} for name in (code, FORCED, *WORD_LINKS)]
+        cells += [{"bits": bits, "system": name} for name in (f"text-q{bits}", FORCED)]
     cells.append({"bits": BITS[0], "system": BEAM})
-    for bits in BITS:
-        cells += [{"bits": bits, "system": name} for name in CHAR_LINKS]
+    # Rows that there are count; what needs weights that there aren't is left open.
     held = {(row["bits"], row["system"]) for row in read_rows(path)}
-    cells = [c for c in cells if _can_open(int(c["bits"])) or (c["bits"], c["system"]) in held]
-    work = functools.partial(_work, samples=samples, points=points, full=budget == "full")
+    cells = [c for c in cells if _trained(int(c["bits"])) or (c["bits"], c["system"]) in held]
+    for links in ((UNTRAINED, *WORD_LINKS), CHAR_LINKS):
+        cells += [{"bits": bits, "system": name} for bits in BITS for name in links]
+    work = functools.partial(_work, samples=samples, points=points)
     return summarise(run_cells(cells, work, path, jobs=jobs), path)
 
 
@@ -93,28 +99,49 @@ def _weights(bits: int) -> str:
     return str(folder) if not known and folder.is_dir() else name
 
 
-def _can_open(bits: int) -> bool:
+def _trained(bits: int) -> bool:
     name = f"text-q{bits}"
     return Path(_weights(bits)).is_dir() or any(entry.name == name for entry in text_entries())
 
 
-def _work(cell: Cell, *, samples: int, points: Sequence[float], full: bool) -> list[Row]:
+def _work(cell: Cell, *, samples: int, points: Sequence[float]) -> list[Row]:
     """One system at one Q: a row for each erasure probability."""
-    name, weights = str(cell["system"]), _weights(int(cell["bits"]))
-    channel = parse_channel("bec")
-    if name in (BEAM, *CHAR_LINKS) and not full:
-        samples = min(samples, 200)
+    name, bits = str(cell["system"]), int(cell["bits"])
     sentences = open_sentences(TEST)
     sentences = [sentences[i * len(sentences) // samples] for i in range(samples)]
-    systems = open_text_systems([weights, *([name] if "+" in name else [])], channel)
-    code = systems[0].transceiver
-    assert isinstance(code, TextCode)
-    assert frames(systems[0], sentences) == sentences  # each fits into a frame
-    if name == BEAM:
-        code.beams = 4
+    if name in (UNTRAINED, *WORD_LINKS, *CHAR_LINKS):
+        code = untrained(bits)
+        if name == UNTRAINED:
+            return _measured(TextSystem(name, code), sentences, points)
+        link = parse_text_separation(name, BitsLink(BEC()), code.sentence_uses)
+        return _measured(TextSystem(name, link), sentences, points)
+    (system,) = open_text_systems([_weights(bits)], parse_channel("bec"))
+    assert isinstance(system.transceiver, TextCode)
     if name == FORCED:
-        return [_forced(code, sentences, value) for value in points]
-    return _measured(systems[-1], sentences, points)
+        return [_forced(system.transceiver, sentences, value) for value in points]
+    if name == BEAM:
+        system.transceiver.beams = 4
+    return _measured(system, sentences, points)
+
+
+def untrained(bits: int) -> TextCode:
+    """The start of a code's training: a random code, decoded by maximum likelihood.
+
+    It has the trained code's tokenizer, and so its channel uses, which the digital links get.
+    """
+    recipe = load_recipe(f"text-q{bits}")
+    assert isinstance(recipe.source, TextSource)
+    code = build_text_code(recipe).eval()
+    code.tokenizer = recipe_tokenizer(recipe)
+    source = TokenBatches(
+        open_sentences(recipe.source.train),
+        code.tokenizer,
+        recipe.source.vocabulary,
+        longest=LONGEST,
+        seed=0,
+    )
+    code.learn_statistics(source.lengths, source.counts())
+    return code
 
 
 def _measured(system: TextSystem, sentences: Sequence[str], points: Sequence[float]) -> list[Row]:
@@ -285,7 +312,7 @@ def _plots(rows: Sequence[Row], folder: Path) -> tuple[Path, ...]:
     panels = []
     for bits in BITS:
         curves: dict[str, Curve] = {}
-        for system in (f"text-q{bits}", *WORD_LINKS, *CHAR_LINKS, FORCED):
+        for system in (f"text-q{bits}", *WORD_LINKS, *CHAR_LINKS, FORCED, UNTRAINED):
             found = select(rows, bits=bits, system=system)
             found.sort(key=lambda row: float(row["erasure"]))
             line = [(r["erasure"], r["similarity"], r.get("similarity_ci95", 0.0)) for r in found]

@@ -54,6 +54,7 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
         nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
         if aligned:
             self.key.load_state_dict(self.query.state_dict())
 
@@ -140,6 +141,7 @@ def feed_forward(width: int, dropout: float) -> nn.Sequential:
     """Two linear maps round a GELU; as attention, it starts by adding nothing."""
     last = nn.Linear(4 * width, width)
     nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
     return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), last)
 
 

@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from vqlink.config.channels import channel_name
 from vqlink.config.schema import BinaryConfig, Recipe
@@ -63,6 +64,13 @@ class TextEntry:
     @property
     def folder(self) -> Path:
         return ZOO / "weights" / self.name
+
+    def document(self) -> dict[str, Any]:
+        """As a plain mapping with the keys of every zoo entry; ``rho`` is in uses a token."""
+        keys = ("name", "recipe", "paper", "source", "channel", "bits", "params", "sha256")
+        plain: dict[str, Any] = {key: getattr(self, key) for key in keys}
+        figure = {"erasure": self.erasure, "seed": self.seed, "token_accuracy": self.expected}
+        return plain | {"rho": str(self.bits), "expected": figure, "featured": False}
 
 
 @lru_cache(maxsize=1)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from vqlink.layers.transformer import Cache, DecoderLayer, length_mask, positions
 
-_WORD, _SYMBOL, _SHARPNESS = 0.25, 3.0, 3.0
-"""At the start: sizes of words and of received symbols, and of the last norm."""
+_WORD, _SYMBOL, _BEFORE, _SHARPNESS = 0.25, 3.0, 0.1, 3.0
+"""At the start: sizes of words, of received symbols, of the token before, and of the last norm."""
 
 
 class TransformerTextDecoder(nn.Module):
@@ -70,7 +70,7 @@ class TransformerTextDecoder(nn.Module):
         self.symbols.weight.zero_()
         self.symbols.bias.zero_()
         nn.init.eye_(self.symbols.weight[:q]).mul_(_SYMBOL)
-        nn.init.eye_(self.before.weight)
+        nn.init.eye_(self.before.weight).mul_(_BEFORE)
         self.before.weight[:q] = 0  # the word of the token before is no evidence for this one
         nn.init.zeros_(self.before.bias)
 
