@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqlink.cli.options import check_folder, check_snr, file_name, print_json
+from vqlink.cli.send_speech import is_recording, send_recording
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ _AGAINST = ["hevc+ldpc5g", "jpeg+ldpc5g"]
 
 
 def send_command(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="a picture, or sample:astronaut")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT", help="a picture or a recording, or sample:astronaut, sample:voice"
+        ),
+    ],
     system: Annotated[
         list[str] | None, typer.Option(help="zoo name, weights folder or link; repeatable")
     ] = None,
@@ -32,7 +38,9 @@ def send_command(
         "awgn"
     ),
     snr: Annotated[float, typer.Option(help="Es/N0 in dB")] = 10.0,
-    rho: Annotated[str, typer.Option(help="channel uses per source value")] = "1/12",
+    rho: Annotated[
+        str | None, typer.Option(help="channel uses per source value [default: 1/12 for pictures]")
+    ] = None,
     against: Annotated[
         list[str] | None, typer.Option(help="digital links to compare with; repeatable")
     ] = None,
@@ -42,12 +50,25 @@ def send_command(
 ) -> None:
     """Send INPUT by each system at the same channel uses; write what arrived, and a report."""
     check_snr([snr])
+    if is_recording(source):
+        send_recording(
+            source,
+            system,
+            against,
+            channel=channel,
+            snr_db=snr,
+            rho=rho,
+            out=out,
+            seed=seed,
+            as_json=as_json,
+        )
+        return
     from vqlink.evaluation.systems import default_systems, open_channel, open_systems
     from vqlink.sources.images import open_image
     from vqlink.units import parse_ratio
 
     try:
-        ratio = parse_ratio(rho)
+        ratio = parse_ratio("1/12" if rho is None else rho)
     except ValueError as error:
         raise VqlinkError(str(error)) from None
     config, channel_text = open_channel(channel)

@@ -23,6 +23,7 @@ from vqlink.units import to_db
 _LEVEL_BITS = 6
 _LEVEL_STEP_DB = 1.5
 _LOUDEST_DB = 0.0  # RMS of a message's coefficients, that of its samples
+_MIXED = 64  # latents that are mixed with each other
 _REACH_DB = (-10.0, 30.0)  # SNRs that the nets are told
 
 
@@ -102,7 +103,7 @@ class SpeechJSCC(nn.Module):
         """Spectra -> symbols (B, uses, 2) of about mean power 1."""
         z: Tensor = self.encoder(spectra, snr_db.clamp(*_REACH_DB)).float()
         if self.mixing:
-            z = mix(z)
+            z = mix(z.reshape(z.shape[0], -1, _MIXED))
         pairs = z.reshape(z.shape[0], -1, 2)
         quantizer: Quantizer = self.quantizer  # type: ignore[assignment]
         (driven,) = self.link.drive((pairs,), quantizer)
@@ -115,7 +116,7 @@ class SpeechJSCC(nn.Module):
     def _expand(self, symbols: Tensor, heard_db: Tensor, shape: torch.Size) -> Tensor:
         latents = symbols.reshape(shape)
         if self.mixing:
-            latents = unmix(latents)
+            latents = unmix(symbols.reshape(shape[0], -1, _MIXED)).reshape(shape)
         spectra: Tensor = self.decoder(latents, heard_db.clamp(*_REACH_DB))
         return spectra.float()
 
