@@ -1,4 +1,4 @@
-"""Real-time factors of the speech codec, encode and decode, on one core; Opus beside it.
+"""Real-time factors of the speech codec, encode and decode, on one core.
 
     python benchmarks/speech_rtf.py > benchmarks/speech_rtf.json
 
@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import torch
 
-from vqlink.digital.opus import available, opus_round_trip
 from vqlink.sources.voice import synthetic_voice
 from vqlink.systems.speech_frames import RATES_KBPS
 from vqlink.zoo.speech import load_speech_codec
@@ -43,12 +42,6 @@ def main() -> None:
             "encode": factor(lambda rate=kbps: codec.encode(voice, rate)),
             "decode": factor(lambda stream=data: codec.decode(stream)),
         }
-        if available():
-            # One of the eight tries of the bisection, encode and decode together.
-            samples = voice.numpy()
-            row["opus_encode_and_decode"] = round(
-                factor(lambda rate=kbps: opus_round_trip(samples, rate)) / 8, 4
-            )
         rows.append(row)
     machine = {"processor": platform.processor() or platform.machine(), "torch": torch.__version__}
     print(json.dumps({"seconds": SECONDS, "machine": machine, "rows": rows}, indent=1))

@@ -25,8 +25,7 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
     from vqlink.zoo.speech import speech_entries
 
     if as_json:
-        speech = [{**asdict(entry), "source": "speech"} for entry in speech_entries()]
-        print_json([*(_json(entry) for entry in entries()), *speech])
+        print_json([_json(entry) for entry in entries()])
         return
     from rich.console import Console
     from rich.table import Table
