@@ -1,6 +1,6 @@
 """Speech over the channel: the code and the codec's link on recordings, at the same channel uses.
 
-    python benchmarks/speech_channel.py data/speech/test --count 4 --out results/speech-channel.jsonl
+    python benchmarks/speech_channel.py data/speech/test --out results/speech-channel.jsonl
 
 Prints the means of the rows in --out; cells that are there already are not run again.
 """
