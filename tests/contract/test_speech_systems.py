@@ -137,3 +137,13 @@ def test_shapes_are_checked(voice: torch.Tensor) -> None:
     for name in SYSTEMS:
         with pytest.raises(ValueError, match="recordings"):
             build(name, AWGN()).transmit(voice, Point(snr_db=4.0), generator=stream(0, "n"))
+
+
+def test_a_fade_deeper_than_any_in_training_leaves_it_quiet(voice: torch.Tensor) -> None:
+    code = build("speech-jscc", AWGN())
+    sent = code.transmit(voice[None], Point(snr_db=-11.0), generator=stream(0, "n"))
+    assert perceptual_snr(sent.received[0], voice) > -1
+    assert not bool(sent.outage[0])
+    sent = code.transmit(voice[None], Point(snr_db=-25.0), generator=stream(0, "n"))
+    assert bool(sent.outage[0])
+    assert not bool(sent.received.any())
