@@ -35,8 +35,14 @@ def main() -> None:
     text = _headline(rows)
     fill(ROOT / "README.md", text)
     fill(ROOT / "docs" / "quantizers.md", quantizer_figures())
-    for page in ("deepjsccq", "vqdeepsc"):
-        fill(ROOT / "docs" / f"{page}.md", documents(page))
+    pages = {
+        "deepjsccq": "deepjsccq",
+        "vqdeepsc": "vqdeepsc",
+        "soft-vqvae": "vqvae-awgn",
+        "text": "text",
+    }
+    for page, prefix in pages.items():
+        fill(ROOT / "docs" / f"{page}.md", documents(prefix))
     parts = [(ROOT / "docs" / "results-words.md").read_text().rstrip(), ""]
     for ratio, some in rows.items():
         psnr = [row for row in some if row.metric == "psnr"]
@@ -71,10 +77,10 @@ def quantizer_figures() -> str:
     return "\n".join(parts)
 
 
-def documents(page: str) -> str:
+def documents(prefix: str) -> str:
     """The tables and claims that ``vqlink reproduce`` left in results/ for a paper's page."""
     parts = []
-    for path in sorted((ROOT / "results").glob(f"{page}-*.json"), key=_natural):
+    for path in sorted((ROOT / "results").glob(f"{prefix}-*.json"), key=_natural):
         parts += [_document(json.loads(path.read_text())), ""]
     return "\n".join(parts)
 

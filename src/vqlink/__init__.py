@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vqlink.protocols import Point, Transmission, VqlinkError
     from vqlink.zoo.catalogue import load
+    from vqlink.zoo.text import load_text
 
 __version__ = "0.1.0"
-__all__ = ["Point", "Transmission", "VqlinkError", "__version__", "load"]
+__all__ = ["Point", "Transmission", "VqlinkError", "__version__", "load", "load_text"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,6 +24,10 @@ def __getattr__(name: str) -> Any:
         from vqlink.zoo.catalogue import load
 
         return load
+    if name == "load_text":
+        from vqlink.zoo.text import load_text
+
+        return load_text
     if name in ("Point", "Transmission", "VqlinkError"):
         from vqlink import protocols
 

@@ -9,7 +9,7 @@ system and a classical one are both a :class:`Transceiver`: that is all that eva
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -59,6 +59,12 @@ class Point:
         if self.probability is None:
             raise ValueError("this channel needs a point with probability")
         return self._per_message(self.probability, batch, device)
+
+    def of(self, message: int, batch: int) -> Point:
+        """The point of one message of a batch."""
+        if self.snr_db is not None:
+            return Point(snr_db=float(self.snr(batch)[message]))
+        return Point(probability=float(self.rate(batch)[message]))
 
     @staticmethod
     def _per_message(value: float | Tensor, batch: int, device: torch.device | None) -> Tensor:
@@ -147,12 +153,15 @@ class LinkOutput:
         uses: complex channel uses of one message: headers, CRC, parity and padding included.
         tx_power: (B,) measured mean |x|^2 over each message's channel uses.
         stats: named (B,) tensors.
+        llr: of an index link: log P(1) / P(0) of every bit of the labels after decoding, for each
+            scale (B, ..., bits), the highest bit first.
     """
 
     received: tuple[Tensor, ...]
     uses: int
     tx_power: Tensor
     stats: Mapping[str, Tensor] = field(default_factory=dict)
+    llr: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,4 +199,78 @@ class Transceiver(Protocol):
 
     def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
         """Send messages ``x`` (images: (B, 3, H, W) float32 in [0, 1]) at ``point``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reception:
+    """Messages decoded from equalised symbols.
+
+    Attributes:
+        received: (B, 3, H, W) float32 in [0, 1].
+        outage: (B,) bool, True where a stand-in was returned.
+        stats: named (B,) tensors.
+    """
+
+    received: Tensor
+    outage: Tensor
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class SymbolSystem(Transceiver, Protocol):
+    """A transceiver in two halves, for ends that share nothing but what is on the air."""
+
+    @property
+    def layers(self) -> int:
+        """Scales of latents in a message; 1 for a classical link."""
+        ...
+
+    def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
+        """Images (B, 3, H, W) for an expected SNR -> (B, uses) complex64 of mean power 1."""
+        ...
+
+    def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
+        """Equalised symbols (B, uses) -> images of ``size`` (H, W).
+
+        Args:
+            noise_var: (B, uses), total variance of the complex noise on each equalised symbol.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TextTransmission:
+    """The end of a transmission of sentences.
+
+    Attributes:
+        received: the sentences that the receiver reads; empty for an outage.
+        uses: (B,) int64 channel uses, headers included.
+        tx_power: (B,) measured mean power over those uses (the budget is 1).
+        outage: (B,) bool, True where nothing could be decoded. It still counts in every mean.
+        stats: named (B,) tensors, for result rows.
+    """
+
+    received: tuple[str, ...]
+    uses: Tensor
+    tx_power: Tensor
+    outage: Tensor
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class TextTransceiver(Protocol):
+    """A whole system for sentences, learned or classical; all that evaluation knows of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def sentence_uses(self, sentence: str) -> int:
+        """Channel uses of a sentence."""
+        ...
+
+    def transmit(
+        self, sentences: Sequence[str], point: Point, *, generator: Generators
+    ) -> TextTransmission:
+        """Send sentences, a frame each, at ``point``."""
         ...

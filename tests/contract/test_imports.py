@@ -1,7 +1,7 @@
 """Imports go one way: DESIGN.md's order of the packages, read from the source of every module.
 
 errors, units, rng, protocols <- stage folders <- systems <- config
-    <- training, evaluation, zoo <- reporting, experiments, demo, cli
+    <- training, evaluation, zoo, deploy <- reporting, experiments, demo, cli
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LAYERS = (
     {"errors", "units", "rng", "protocols"},
     {
         "sources", "encoders", "quantizers", "links", "channels", "digital", "decoders", "metrics",
-        "layers",
+        "layers", "air",
     },
     {"systems"},
     {"config", "recipes"},
-    {"training", "evaluation", "zoo"},
+    {"training", "evaluation", "zoo", "deploy"},
     {"reporting", "experiments", "demo", "cli"},
 )  # fmt: skip
 RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
@@ -37,17 +37,20 @@ WITHIN_STAGES = {
     ("decoders", "layers"),
     ("links", "channels"),
     ("links", "digital"),
+    ("air", "digital"),
 }
 """Stage folders that may import another."""
 
 WITHIN_TOP = {
     ("evaluation", "zoo"),
+    ("evaluation", "deploy"),
+    ("deploy", "zoo"),
     ("experiments", "reporting"),
     ("cli", "experiments"),
     ("cli", "reporting"),
     ("demo", "reporting"),
 }
-"""Peers at the top: evaluation opens systems by name, the verbs write reports."""
+"""Peers at the top: evaluation opens systems by name or export, the verbs write reports."""
 
 
 def package_of(path: Path) -> str:

@@ -10,6 +10,8 @@ import torch
 from tests.conftest import small_recipe, smooth_picture
 from vqlink.config.build import build_system
 from vqlink.config.load import load_recipe
+from vqlink.digital.blocks import SURE
+from vqlink.links.indices import labels_to_bits
 from vqlink.protocols import Point, Transceiver, VqlinkError
 from vqlink.rng import stream
 from vqlink.systems import index_code
@@ -100,6 +102,50 @@ def test_concealed_labels_become_the_mean_codeword() -> None:
     assert torch.equal(out.received, system.decode(lost, (64, 64)))
 
 
+def test_certain_bits_give_the_codewords_and_unknown_ones_their_mean() -> None:
+    system = lively("vqdeepsc-4", "link.lost=soft")
+    x = picture(32, 32)
+    indices = system.encode(x)
+    bits = [
+        labels_to_bits(system.labels(i)[scale], width).unflatten(-1, (-1, width))
+        for i, (scale, width) in enumerate(zip(indices, system.link.bits, strict=True))
+    ]
+    certain = [SURE * (2 * scale - 1) for scale in bits]
+    torch.testing.assert_close(
+        system.decode_soft(certain, (32, 32)), system.decode(indices, (32, 32))
+    )
+    scale = system.codebooks[1]
+    used = scale.ema_count / scale.ema_count.sum()
+    unknown = index_code._expected(scale, system.labels(1), torch.zeros(1, system.link.bits[1]))
+    torch.testing.assert_close(unknown[0], used @ scale.codebook)
+    # One bit known: only the labels that have it are left.
+    known = torch.zeros(1, system.link.bits[1])
+    known[0, 0] = 1e4
+    left = system.labels(1) >= 2 ** (system.link.bits[1] - 1)
+    half = used * left / (used * left).sum()
+    found = index_code._expected(scale, system.labels(1), known)
+    torch.testing.assert_close(found[0], half @ scale.codebook)
+
+
+@pytest.mark.parametrize("code", ["ldpc5g", "none"])
+def test_soft_labels_beat_hard_ones_where_blocks_are_lost(code: str) -> None:
+    x = torch.cat([picture(64, 64, seed) for seed in range(4)])
+
+    def error(lost: str) -> float:
+        system = lively("vqdeepsc-4", f"link.lost={lost}", f"link.code={code}")
+        indices = system.encode(x)
+        sent = [system.labels(i)[scale] for i, scale in enumerate(indices)]
+        link = system.link(tuple(sent), Point(snr_db=0.0), generator=stream(0, "noise"))
+        scale = system.codebooks[0]
+        if lost == "soft":
+            features = index_code._expected(scale, system.labels(0), link.llr[0])
+        else:
+            features = scale.decode(torch.argsort(system.labels(0))[link.received[0]])
+        return float((features - scale.decode(indices[0])).square().mean())
+
+    assert error("soft") < 0.8 * error("hard")
+
+
 def test_a_message_is_the_same_alone_and_in_a_batch(system: IndexCode) -> None:
     pictures = torch.cat([picture(48, 48, seed) for seed in range(3)])
     point = Point(snr_db=torch.tensor([2.0, 3.0, 20.0]))
@@ -154,6 +200,8 @@ def test_an_upper_bound_cannot_be_sent() -> None:
     system = build_system(small_recipe("vqdeepsc-4-bound")).eval()
     assert isinstance(system, IndexCode)
     assert system.reconstruct(picture(33, 47)).shape == (1, 3, 33, 47)
+    with pytest.raises(VqlinkError, match="upper bound"):
+        system.uses(32, 32)
     with pytest.raises(VqlinkError, match="upper bound"):
         system.transmit(picture(32, 32), Point(snr_db=10.0), generator=stream(0, "noise"))
 

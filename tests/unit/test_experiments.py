@@ -72,6 +72,25 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
         read_rows(path)
 
 
+@pytest.mark.parametrize("row", ['{"a": 1}', "[1, 2]", '{"bits": 1}'])
+def test_rows_of_something_else_are_an_error(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(row + "\n")
+    with pytest.raises(VqlinkError, match="line 1: not a row of this experiment"):
+        run_cells(CELLS, square, path, jobs=0)
+    assert path.read_text() == row + "\n"
+
+
+@pytest.mark.parametrize("name", sorted(entries()))
+def test_nothing_measured_is_a_table_without_rows(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["reproduce", name, "--jobs", "0", "--out", str(tmp_path / "new"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {claim["held"] for claim in document["claims"]} <= {None}
+    assert (tmp_path / "new" / f"{name}.json").is_file()
+
+
 def test_the_paper_s_tables_are_whole() -> None:
     table1, table2 = paper_figures("002", "table1"), paper_figures("002", "table2")
     assert len(table1) == 3 * 2 * 4 * 6
@@ -127,6 +146,8 @@ def test_claims_follow_from_the_rows() -> None:
     bad = [c.held for c in nsvq_table2._claims(toy_rows(1.1, dead=1), nsvq_table2.BITS)]
     assert good == [True, True, True, True, True]
     assert bad == [False, True, False, False, False]
+    part = [row for row in toy_rows(0.9) if row["bits"] == 6]
+    assert [c.held for c in nsvq_table2._claims(part, nsvq_table2.BITS)][:4] == [None] * 4
 
 
 def image_rows(nsvq: float, seeds: int = 3) -> list[Row]:

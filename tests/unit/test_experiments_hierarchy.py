@@ -103,13 +103,15 @@ def test_claims_follow_from_the_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_falling_and_collapsing() -> None:
-    assert hrvqvae._falling([(1, 3.0, 0), (2, 2.0, 0)], "hr").held
-    assert hrvqvae._falling([(1, 3.0, 0), (2, 3.5, 0)], "hr").held is False
+    assert hrvqvae._falling([(1, 3.0, 0), (2, 2.0, 0)], "hr", 2).held
+    assert hrvqvae._falling([(1, 3.0, 0), (2, 2.0, 0)], "hr", 3).held is None
+    assert hrvqvae._falling([(1, 3.0, 0), (2, 3.5, 0)], "hr", 3).held is False
     grown = [
         {"model": m, "branches": b, "healthy": False, "mse": mse}
         for m in ("vqvae", "vqvae2")
         for b, mse in zip(hrvqvae.GROWTH[m], (3.0, 2.0, 2.5), strict=True)
     ]
     assert hrvqvae._collapse(grown).held
+    assert hrvqvae._collapse(grown[:2]).held is None
     assert hrvqvae._collapse([{**row, "mse": 1.0 if row["branches"] == "4096" else row["mse"]}
                               for row in grown]).held is False  # fmt: skip

@@ -114,8 +114,31 @@ def test_claims_of_learned_points_and_of_links() -> None:
     assert not deepjsccq._beats_links(
         ours + lines({"a@qpsk": [21.0, 22.0], "b@16qam": [10.0, 24.0]}), ["a@qpsk", "b@16qam"]
     ).held
-    assert deepjsccq._cliff(lines({"a@qpsk": [10.0, 30.0]})).held
-    assert deepjsccq._cliff(lines({"a@qpsk": [10.0, 15.0]})).held is False
+    fixed = deepjsccq.FIXED_LINKS
+    assert deepjsccq._cliff(lines({link: [10.0, 30.0] for link in fixed})).held
+    assert deepjsccq._cliff(lines({fixed[0]: [10.0, 15.0]})).held is False
+
+
+def test_a_part_of_the_rows_refutes_but_does_not_confirm() -> None:
+    assert deepjsccq._cliff(lines({deepjsccq.FIXED_LINKS[0]: [10.0, 30.0]})).held is None
+    ours = lines({"jscc-rayleigh-1-12": [20.0, 25.0]})
+    links = ["a@qpsk", "b@16qam"]
+    ahead, behind = (lines({"a@qpsk": [x, 22.0]}) for x in (19.0, 21.0))
+    assert deepjsccq._beats_links(ours + ahead, links).held is None
+    assert deepjsccq._beats_links(ours + behind, links).held is False
+    rows = vq_rows(bound=0.90, jpeg=0.6, used=1.0)
+    code = [r for r in rows if r["scales"] == 3 or r["channel"] != "codebooks"]
+    assert vqdeepsc_fig3._in_use(code).held is None
+    part = [r for r in rows if r["channel"] != vqdeepsc_fig3.CHANNELS[0]]
+    assert vqdeepsc_fig3._above_jpeg(part, 3).held is None
+
+
+def test_a_wide_step_is_not_halved() -> None:
+    def steps(width: float) -> list[Row]:
+        return [{"system": "jscc-a", "snr_db": x * width, "psnr": 20 + 4.0 * x} for x in range(2)]
+
+    assert deepjsccq._graceful(steps(2.0)).held is False
+    assert deepjsccq._graceful(steps(4.0)).held is None
 
 
 def vq_row(

@@ -9,7 +9,7 @@ import torch
 
 from vqlink.channels.awgn import AWGN
 from vqlink.channels.fading import Rayleigh, Rician
-from vqlink.digital.blocks import CodeName, plan_code
+from vqlink.digital.blocks import SURE, CodeName, plan_code
 from vqlink.links.indices import IndexLink, bits_to_labels, labels_to_bits
 from vqlink.protocols import Point
 from vqlink.rng import stream
@@ -92,6 +92,25 @@ def test_lost_blocks_are_hard_decisions_or_concealed_and_never_crash(
     assert all((scale == -1).all() for scale in hidden.received)
 
 
+def test_ratios_say_how_far_a_lost_label_is_to_be_trusted() -> None:
+    """Bits are wrong as often as their ratios say; those of good blocks are certain."""
+    sent = labels(batch=4, side=12)
+    out = link(lost="soft")(sent, Point(snr_db=0.0), generator=stream(0, "noise"))
+    assert out.stats["lost"].min() == 1
+    llr = torch.cat([scale.flatten() for scale in out.llr])
+    bits = torch.cat(
+        [labels_to_bits(s.flatten(), b).flatten() for s, b in zip(sent, BITS, strict=True)]
+    )
+    wrong = ((llr > 0) != (bits > 0.5)).double()
+    claimed = torch.sigmoid(-llr.abs()).double()
+    assert wrong.mean().item() == pytest.approx(claimed.mean().item(), abs=0.03)
+    doubtful, sure = (wrong[part].mean() for part in (claimed > 0.4, claimed < 0.1))
+    assert doubtful > 0.35
+    assert sure < 0.12
+    arrived = link(lost="soft")(sent, Point(snr_db=12.0), generator=stream(0, "noise"))
+    assert all((scale.abs() == SURE).all() for scale in arrived.llr)
+
+
 def test_a_block_is_lost_alone() -> None:
     """At the edge of the waterfall some blocks arrive: their labels do, the others' are hidden."""
     sent = labels(batch=1, side=12)
@@ -141,8 +160,9 @@ def test_messages_of_any_length(code: CodeName, rate: float, payload: int) -> No
     assert coded.shape == (2, block.coded)
     assert block.coded % 4 == 0
     decoded, good = block.decode(20 * (2 * coded - 1))
-    assert torch.equal(decoded, bits)
+    assert torch.equal((decoded > 0).float(), bits)
     assert good.all()
+    assert code == "none" or (decoded.abs() == SURE).all()
 
 
 def test_a_rate_that_the_standard_lacks_is_refused() -> None:

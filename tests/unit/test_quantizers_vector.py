@@ -12,8 +12,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from vqlink.quantizers.kmeans import kmeans
+from vqlink.quantizers.product import ProductQuantizer
 from vqlink.quantizers.replacement import Replacement, reset_moments
-from vqlink.quantizers.vector import ProductQuantizer, VectorQuantizer, perplexity
+from vqlink.quantizers.statistics import perplexity
+from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 
 

@@ -69,6 +69,18 @@ def test_messages_weigh_by_their_snr_and_losses_by_the_recipe() -> None:
     assert total.item() == pytest.approx(2 * expected + 1.0, rel=1e-5)
 
 
+def test_log_mse_minimises_what_mean_psnr_measures() -> None:
+    recipe = small_recipe("jscc-awgn-1-24", "losses={mse: 0, log_mse: 1}")
+    sent = torch.zeros(2, 1, 3, 8, 8)
+    received = torch.stack([torch.full((1, 3, 8, 8), 0.1), torch.full((1, 3, 8, 8), 0.3)])
+    total, parts = loss_of(output_with(received, {}), sent, torch.tensor([0.0, 20.0]), recipe)
+    mean_psnr = (20 + 20 * math.log10(1 / 0.3)) / 2
+    assert parts["log_mse"].item() * 10 / math.log(10) == pytest.approx(-mean_psnr, rel=1e-5)
+    assert total.item() == pytest.approx(parts["log_mse"].item())
+    perfect, _ = loss_of(output_with(sent, {}), sent, torch.tensor([0.0, 20.0]), recipe)
+    assert perfect.item() == pytest.approx(math.log(1e-6), rel=1e-5)
+
+
 def test_a_loss_that_the_recipe_does_not_name_is_logged_but_not_minimised() -> None:
     recipe = small_recipe("jscc-q64-awgn-1-12", "training.snr_slope=0")
     x = torch.zeros(1, 1, 3, 8, 8)

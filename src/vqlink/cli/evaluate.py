@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,12 @@ def evaluate_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL file of rows; resumed if there")] = None,
     seed: Annotated[int, typer.Option(help="of the channel's noise")] = 0,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="measure here, or on a Ray cluster")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="of the cluster: auto, HOST:6379 [default: this machine]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the means as JSON alone")] = False,
 ) -> None:
     """Measure each system S on every picture at every SNR."""
@@ -39,6 +45,8 @@ def evaluate_command(
     from vqlink.sources.datasets import open_images
     from vqlink.units import parse_ratio
 
+    if address is not None and engine != "ray":
+        raise VqlinkError("--address is of a Ray cluster: add --engine ray")
     check_metrics(metric or [])
     config, channel_text = open_channel(channel)
     try:
@@ -47,6 +55,11 @@ def evaluate_command(
         raise VqlinkError(str(error)) from None
     opened = open_systems(systems, config, ratio)
     images = open_images(data)
+    elsewhere = None
+    if engine == "ray":
+        from vqlink.evaluation.ray_engine import RayEngine
+
+        elsewhere = RayEngine(opened, channel_text, ratio, address=address)
     if out is not None:
         check_folder(out.parent)
     columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
@@ -65,6 +78,7 @@ def evaluate_command(
             metrics=metric,
             out=out,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            engine=elsewhere,
         )
     summaries = summarise(rows)
     if as_json:

@@ -10,7 +10,20 @@ import sys
 
 import typer
 
-from vqlink.cli import evaluate, recipes, report, reproduce, send, train, zoo
+from vqlink.cli import (
+    channel,
+    evaluate,
+    export,
+    push,
+    recipes,
+    report,
+    reproduce,
+    rx,
+    send,
+    train,
+    tx,
+    zoo,
+)
 from vqlink.cli.arguments import spread
 from vqlink.errors import VqlinkError
 
@@ -32,6 +45,11 @@ app.add_typer(recipes.app, name="recipes")
 app.command("train")(train.train_command)
 app.command("reproduce")(reproduce.reproduce_command)
 app.command("report")(report.report_command)
+app.command("tx")(tx.tx_command)
+app.command("channel")(channel.channel_command)
+app.command("rx")(rx.rx_command)
+app.command("export")(export.export_command)
+app.command("push")(push.push_command)
 
 
 def main() -> None:

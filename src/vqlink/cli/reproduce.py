@@ -50,6 +50,7 @@ def reproduce_command(
     folder = out / "smoke" if budget == "smoke" else out
     result = run(budget, folder, jobs)  # type: ignore[arg-type]
     document = result.document()
+    folder.mkdir(parents=True, exist_ok=True)  # nothing was run, and nothing was there
     (folder / f"{result.name}.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     if as_json:
         print_json(document)

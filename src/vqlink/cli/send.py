@@ -1,4 +1,4 @@
-"""``vqlink send``: one picture through the channel, by learned and digital systems."""
+"""``vqlink send``: one picture or text through the channel, by learned and digital systems."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from vqlink.cli.options import check_folder, check_snr, file_name, print_json
 from vqlink.cli.send_speech import is_recording, send_recording
+from vqlink.cli.send_text import is_text, send_text_command
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def send_command(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="a picture or a recording, or sample:astronaut, sample:voice"
+            metavar="INPUT",
+            help="a picture, recording, sentence or .txt; sample:astronaut, sample:voice",
         ),
     ],
     system: Annotated[
@@ -46,11 +48,16 @@ def send_command(
     ] = None,
     out: Annotated[Path, typer.Option(help="folder for pictures, rows and report")] = Path("out"),
     seed: Annotated[int, typer.Option(help="of the channel's noise")] = 0,
+    erasure: Annotated[float | None, typer.Option(help="text over bec: its probability")] = None,
+    flip: Annotated[float | None, typer.Option(help="text over bsc: its probability")] = None,
+    modem: Annotated[str | None, typer.Option(help="text over symbols: bpsk or qpsk")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print rows as JSON alone")] = False,
 ) -> None:
     """Send INPUT by each system at the same channel uses; write what arrived, and a report."""
-    check_snr([snr])
     if is_recording(source):
+        if (erasure, flip, modem) != (None, None, None):
+            raise VqlinkError("--erasure, --flip and --modem are for a sentence or a .txt file")
+        check_snr([snr])
         send_recording(
             source,
             system,
@@ -63,6 +70,15 @@ def send_command(
             as_json=as_json,
         )
         return
+    if is_text(source, channel, system or []):
+        send_text_command(
+            source, system, channel, snr=snr, erasure=erasure, flip=flip, modem=modem,
+            against=against, out=out, seed=seed, as_json=as_json,
+        )  # fmt: skip
+        return
+    if (erasure, flip, modem) != (None, None, None):
+        raise VqlinkError("--erasure, --flip and --modem are for a sentence or a .txt file")
+    check_snr([snr])
     from vqlink.evaluation.systems import default_systems, open_channel, open_systems
     from vqlink.sources.images import open_image
     from vqlink.units import parse_ratio

@@ -73,7 +73,9 @@ def train_command(
         )
     elif again is None:
         print(f"Trained {loaded.name}: {result.step} steps. Try it:")
-        print(f"  vqlink send PICTURE --system {shlex.quote(str(folder / 'weights'))}")
+        sentence = "'A man rides a horse.' --channel bec --erasure 0.3"
+        what = sentence if loaded.source.kind == "text" else "PICTURE"
+        print(f"  vqlink send {what} --system {shlex.quote(str(folder / 'weights'))}")
     else:
         print(
             f"Interrupted and saved at step {result.step} of {loaded.training.steps}. Go on with:"

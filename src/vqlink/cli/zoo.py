@@ -23,9 +23,10 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
         return
     from vqlink.zoo.catalogue import entries
     from vqlink.zoo.speech import speech_entries
+    from vqlink.zoo.text import text_entries
 
     if as_json:
-        print_json([_json(entry) for entry in entries()])
+        print_json([*map(_json, entries()), *map(asdict, text_entries())])
         return
     from rich.console import Console
     from rich.table import Table
@@ -42,14 +43,25 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
         for item in speech_entries():
             table.add_row(item.name, item.paper, f"{item.params:,}", f"{item.psnr_db:.2f} dB")
         Console().print(table)
+    texts = Table(
+        "name", "paper", "channel", "bits a token", "parameters", "expected token accuracy"
+    )
+    for text in text_entries():
+        figure = f"{text.expected:.3f} at {text.erasure:g} erased"
+        texts.add_row(
+            text.name, text.paper, text.channel, f"{text.bits}", f"{text.params:,}", figure
+        )
+    Console().print(texts)
 
 
 @app.command("show")
 def show_command(name: str, as_json: _Json = False) -> None:
     """Show one set of weights in full."""
     from vqlink.zoo.catalogue import find
+    from vqlink.zoo.text import text_entries
 
-    document = _json(find(name))
+    text = {entry.name: entry for entry in text_entries()}
+    document = asdict(text[name]) if name in text else _json(find(name))
     if as_json:
         print_json(document)
         return

@@ -13,6 +13,7 @@ from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.channels import build_channel
 from vqlink.config.schema import (
     MODEMS,
+    BinaryConfig,
     CodebooksConfig,
     CompactEncoderConfig,
     CompactNet,
@@ -27,6 +28,7 @@ from vqlink.config.schema import (
     QAMConfig,
     QuantizerConfig,
     Recipe,
+    TransformerTextNet,
     ValuesLinkConfig,
 )
 from vqlink.decoders.image.compact import CompactDecoder
@@ -38,6 +40,7 @@ from vqlink.encoders.image.multiscale import MultiscaleEncoder
 from vqlink.links.indices import IndexLink
 from vqlink.links.values import ValuesLink
 from vqlink.protocols import VqlinkError
+from vqlink.quantizers.binary import BinaryQuantizer
 from vqlink.quantizers.constellation import ConstellationQuantizer, psk_points, qam_points
 from vqlink.quantizers.identity import Identity
 from vqlink.quantizers.qam import QAMQuantizer
@@ -56,7 +59,8 @@ def build_system(recipe: Recipe) -> LearnedSystem:
         if isinstance(recipe.encoder, MultiscaleEncoderConfig):
             return _build_index_code(recipe, recipe.encoder)
         assert isinstance(recipe.link, ValuesLinkConfig)
-        assert not isinstance(recipe.decoder, MultiscaleNet)
+        assert isinstance(recipe.encoder, CompactEncoderConfig | DeepJSCCEncoderConfig)
+        assert not isinstance(recipe.decoder, MultiscaleNet | TransformerTextNet)
         return JSCC(
             build_encoder(recipe.encoder),
             build_quantizer(recipe.quantizer, regularise="kl" in recipe.losses),
@@ -137,6 +141,8 @@ def build_quantizer(config: QuantizerConfig, *, regularise: bool = False) -> nn.
             )
         case CodebooksConfig():
             raise VqlinkError("codebooks come one a scale, with the multiscale encoder")
+        case BinaryConfig():
+            return BinaryQuantizer(config.bits)
         case _:
             assert_never(config)
 

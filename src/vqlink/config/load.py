@@ -26,8 +26,17 @@ RECIPES = Path(str(resources.files("vqlink.recipes")))
 
 Tree = dict[str, Any]
 
-_LATER: dict[str, Any] = {"betas": [0.9, 0.999], "flip": 0.0, "adversary": None}
-"""Keys of ``training`` that the first weights' recipes didn't have, and what they stood for."""
+_LATER: dict[str, dict[str, Any]] = {
+    "training": {
+        "betas": [0.9, 0.999],
+        "flip": 0.0,
+        "adversary": None,
+        "probability": None,
+        "token_dropout": 0.0,
+    },
+    "evaluation": {"probability": []},
+}
+"""Keys that the first weights' recipes didn't have, by section, and what they stood for."""
 
 
 def recipe_names() -> list[str]:
@@ -64,9 +73,10 @@ def recipe_hash(recipe: Recipe) -> str:
     the first weights count where they are set, so that older hashes hold.
     """
     plain = recipe.model_dump(mode="json")
-    for key, default in _LATER.items():
-        if plain["training"][key] == default:
-            del plain["training"][key]
+    for section, keys in _LATER.items():
+        for key, default in keys.items():
+            if plain[section][key] == default:
+                del plain[section][key]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

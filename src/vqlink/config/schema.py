@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from vqlink.config.channels import AWGNConfig, ChannelConfig
+from vqlink.config.channels import AWGNConfig, BECConfig, ChannelConfig
 
 _MS_SSIM_CROP = 176  # five scales of an 11x11 window
 
@@ -36,6 +36,27 @@ class ImageSource(Part):
     validation: str | None = None
     crop: int = Field(64, ge=16, multiple_of=8)
     scales: tuple[float, float] = (1.0, 1.0)
+
+
+class TextSource(Part):
+    """Sentences.
+
+    Attributes:
+        train, validation: a text file (one sentence a line), a parquet file, or ``hf:NAME:SPLIT``.
+        vocabulary: tokens of the WordPiece vocabulary that is trained on ``train``.
+        tokenizer: a ``tokenizer.json``, or ``hf:NAME``, to use instead, of that many tokens.
+        scramble: part of the training sentences half of whose tokens are replaced by any others.
+    """
+
+    kind: Literal["text"] = "text"
+    train: str
+    validation: str | None = None
+    vocabulary: int = Field(4096, ge=64)
+    tokenizer: str | None = None
+    scramble: float = Field(0.0, ge=0, le=1)
+
+
+SourceConfig = Annotated[ImageSource | TextSource, Field(discriminator="kind")]
 
 
 class CompactNet(Part):
@@ -78,7 +99,7 @@ class MultiscaleNet(Part):
     """The net of 004, Fig. 2: ``width`` of each scale, the largest scale first.
 
     ``norm: none`` leaves the batch normalisation out. Its noise, in batches of few pictures, hides
-    the brightness of a picture from the net, which then stalls at 24 dB.
+    the brightness of a picture from the net, which then stalls (docs/decisions.md).
     """
 
     kind: Literal["multiscale"] = "multiscale"
@@ -103,11 +124,29 @@ class MultiscaleEncoderConfig(MultiscaleNet):
         return tuple((self.strides[-1] // stride) ** 2 for stride in self.strides)
 
 
+class TransformerTextNet(Part):
+    """A transformer over tokens (000, section 3.5); the paper's sizes are the defaults."""
+
+    kind: Literal["transformer"] = "transformer"
+    width: int = Field(768, ge=2, multiple_of=2)
+    heads: int = Field(6, ge=1)
+    depth: int = Field(2, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TransformerTextNet:
+        if self.width % self.heads:
+            raise ValueError("width is a multiple of heads")
+        return self
+
+
 EncoderConfig = Annotated[
-    CompactEncoderConfig | DeepJSCCEncoderConfig | MultiscaleEncoderConfig,
+    CompactEncoderConfig | DeepJSCCEncoderConfig | MultiscaleEncoderConfig | TransformerTextNet,
     Field(discriminator="kind"),
 ]
-DecoderConfig = Annotated[CompactNet | DeepJSCCNet | MultiscaleNet, Field(discriminator="kind")]
+DecoderConfig = Annotated[
+    CompactNet | DeepJSCCNet | MultiscaleNet | TransformerTextNet, Field(discriminator="kind")
+]
 
 
 class IdentityConfig(Part):
@@ -188,9 +227,16 @@ class CodebooksConfig(Part):
         return self
 
 
+class BinaryConfig(Part):
+    """tanh and sign: ``bits`` a token (000, section 3.5)."""
+
+    kind: Literal["binary"] = "binary"
+    bits: int = Field(ge=1, le=62)
+
+
 SoftToHardConfig = QAMConfig | PSKConfig | LearnedConstellationConfig
 QuantizerConfig = Annotated[
-    IdentityConfig | SoftToHardConfig | CodebooksConfig, Field(discriminator="kind")
+    IdentityConfig | SoftToHardConfig | CodebooksConfig | BinaryConfig, Field(discriminator="kind")
 ]
 
 
@@ -219,10 +265,29 @@ class IndexLinkConfig(Part):
     rate: str = Field("1/3", pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")
     modem: Literal["bpsk", "qpsk", "16qam", "64qam", "256qam"] = "16qam"
     interleave: bool = True
-    lost: Literal["hard", "conceal"] = "hard"
+    lost: Literal["hard", "conceal", "soft"] = "hard"
+
+    @model_validator(mode="after")
+    def _rate_exists(self) -> IndexLinkConfig:
+        if self.code == "ldpc80211ad" and self.rate not in ("1/2", "5/8", "3/4", "13/16"):
+            raise ValueError("802.11ad's codes have rates 1/2, 5/8, 3/4 and 13/16")
+        if self.code == "ldpc5g" and not Fraction(1, 5) <= Fraction(self.rate) <= Fraction(11, 12):
+            raise ValueError("5G LDPC codes have rates from 1/5 to 11/12")
+        return self
 
 
-LinkConfig = Annotated[ValuesLinkConfig | IndexLinkConfig, Field(discriminator="kind")]
+class BitsLinkConfig(Part):
+    """Hard bits without a channel code; see :class:`vqlink.links.bits.BitsLink`."""
+
+    kind: Literal["bits"] = "bits"
+    channel: ChannelConfig = BECConfig()
+    modem: Literal["bpsk", "qpsk"] = "bpsk"
+    header_repeats: int = Field(1, ge=1, le=16)
+
+
+LinkConfig = Annotated[
+    ValuesLinkConfig | IndexLinkConfig | BitsLinkConfig, Field(discriminator="kind")
+]
 
 
 class AdversaryConfig(Part):
@@ -248,6 +313,10 @@ class TrainingConfig(Part):
         betas: of the optimiser.
         flip: probability of a wrong bit in the labels of an index code, to train with errors.
         adversary: a discriminator to train against; None for none.
+        probability: of a text code: range that each message's erasure or flip probability is drawn
+            from, uniformly.
+        token_dropout: of a text code: part of the tokens before, which the decoder is given in
+            training, that are replaced by others, so that it trusts what it received.
         init_from: a zoo name or weights folder to start from; tensors of another shape give their
             leading part.
     """
@@ -267,6 +336,8 @@ class TrainingConfig(Part):
     betas: tuple[float, float] = (0.9, 0.999)
     flip: float = Field(0.0, ge=0, le=0.5)
     adversary: AdversaryConfig | None = None
+    probability: tuple[float, float] | None = None
+    token_dropout: float = Field(0.0, ge=0, le=1)
     init_from: str | None = None
     seed: int = 0
     log_every: int = Field(50, ge=1)
@@ -275,13 +346,14 @@ class TrainingConfig(Part):
 
 
 class EvaluationConfig(Part):
-    """Points that a run is judged at while it trains, and how many pictures."""
+    """Points that a run is judged at while it trains, and how many pictures or sentences."""
 
     snr_db: tuple[float, ...] = (0.0, 10.0, 20.0)
+    probability: tuple[float, ...] = ()
     samples: int = Field(default=16, ge=1)
 
 
-Loss = Literal["mse", "mae", "ms_ssim", "kl", "codebook", "commitment"]
+Loss = Literal["mse", "log_mse", "mae", "ms_ssim", "kl", "codebook", "commitment", "cross_entropy"]
 
 
 class Recipe(Part):
@@ -290,7 +362,7 @@ class Recipe(Part):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     paper: str
     figure: str
-    source: ImageSource
+    source: SourceConfig
     encoder: EncoderConfig
     quantizer: QuantizerConfig
     link: LinkConfig
@@ -302,6 +374,10 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
+        if isinstance(self.source, TextSource):
+            return self._text_code_fits()
+        if "cross_entropy" in self.losses or self.training.probability is not None:
+            raise ValueError("losses.cross_entropy and training.probability are for text codes")
         if "kl" in self.losses and not isinstance(self.quantizer, SoftToHardConfig):
             raise ValueError("losses.kl needs a quantizer with a constellation")
         if "ms_ssim" in self.losses and self.source.crop < _MS_SSIM_CROP:
@@ -320,6 +396,29 @@ class Recipe(Part):
             raise ValueError("training.adversary and training.flip are for index codes")
         elif {"mae", "codebook", "commitment"} & set(self.losses):
             raise ValueError("losses.mae, codebook and commitment are for index codes")
+        return self
+
+    def _text_code_fits(self) -> Recipe:
+        parts = (self.encoder, self.decoder, self.quantizer, self.link)
+        kinds = (TransformerTextNet, TransformerTextNet, BinaryConfig, BitsLinkConfig)
+        if not all(isinstance(part, kind) for part, kind in zip(parts, kinds, strict=True)):
+            raise ValueError(
+                "a text code has transformers, quantizer.kind binary and link.kind bits"
+            )
+        if set(self.losses) != {"cross_entropy"}:
+            raise ValueError("the loss of a text code is cross_entropy")
+        assert isinstance(self.encoder, TransformerTextNet)
+        assert isinstance(self.decoder, TransformerTextNet)
+        if self.encoder.width != self.decoder.width:
+            raise ValueError("encoder.width and decoder.width of a text code are equal")
+        assert isinstance(self.quantizer, BinaryConfig)
+        if self.quantizer.bits >= self.encoder.width:
+            raise ValueError("encoder.width of a text code is larger than quantizer.bits")
+        probability = self.training.probability
+        if self.link.channel.kind not in ("bec", "bsc"):
+            return self
+        if probability is None or not 0 <= probability[0] <= probability[1] <= 1:
+            raise ValueError("training.probability goes from the lowest to the highest, in [0, 1]")
         return self
 
     def _index_code_fits(self, encoder: MultiscaleEncoderConfig) -> None:
@@ -342,9 +441,10 @@ class Recipe(Part):
                 raise ValueError(f"{self.quantizer.gradient} has no commitment: give it the loss 0")
         elif self.losses.get("codebook") or self.losses.get("commitment"):
             raise ValueError("losses.codebook and commitment need codebooks")
+        assert isinstance(self.source, ImageSource)
         if self.source.crop % encoder.strides[-1]:
             raise ValueError(f"source.crop is a multiple of {encoder.strides[-1]}")
-        if {"ms_ssim", "kl"} & set(self.losses):
+        if {"log_mse", "ms_ssim", "kl"} & set(self.losses):
             raise ValueError("losses of index codes are mse, mae, codebook and commitment")
 
     @property
@@ -352,8 +452,14 @@ class Recipe(Part):
         """Complex channel uses per source value, on images of whole blocks.
 
         Of an index code without CRC and filling, which depend on the image's size; of its upper
-        bound, which nothing sends, at two real values a use.
+        bound, which nothing sends, at two real values a use. Of a text code: uses a token, without
+        the header.
         """
+        if isinstance(self.encoder, TransformerTextNet):
+            assert isinstance(self.quantizer, BinaryConfig)
+            assert isinstance(self.link, BitsLinkConfig)
+            binary = self.link.channel.kind in ("bec", "bsc")
+            return Fraction(self.quantizer.bits, 1 if binary else MODEMS[self.link.modem])
         if not isinstance(self.encoder, MultiscaleEncoderConfig):
             return Fraction(self.encoder.channels, 2 * self.encoder.stride**2 * 3)
         assert isinstance(self.link, IndexLinkConfig)

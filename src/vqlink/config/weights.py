@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vqlink.config.build import LearnedSystem, build_system
-from vqlink.config.schema import Recipe
+from vqlink.config.schema import Recipe, TextSource
 from vqlink.protocols import VqlinkError
 
 CONFIG_NAME, MODEL_NAME = "config.json", "model.safetensors"
@@ -86,6 +86,8 @@ def load_weights(folder: Path) -> tuple[LearnedSystem, Recipe]:
         VqlinkError: when the folder is incomplete or its tensors are not the recipe's.
     """
     recipe = read_config(folder)
+    if isinstance(recipe.source, TextSource):
+        raise VqlinkError(f"{folder} holds a code for text, not for pictures")
     system = build_system(recipe)
     try:
         system.load_state_dict(read_tensors(folder), strict=True)

@@ -18,6 +18,9 @@ from vqlink.digital import fec, ldpc80211ad
 
 CodeName = Literal["ldpc5g", "ldpc80211ad", "none"]
 
+SURE = 50.0
+"""The log-likelihood ratio of a bit that a check has confirmed."""
+
 
 class BlockCode(Protocol):
     """A channel code planned for messages of one length.
@@ -38,7 +41,11 @@ class BlockCode(Protocol):
         ...
 
     def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, coded) log P(1) / P(0) -> (B, payload) float32 bits and bool: their block is good."""
+        """(B, coded) log P(1) / P(0) -> (B, payload) those of the message, and whether they hold.
+
+        The second is bool, one for each bit: its block is good. The ratios of such a block are
+        +-:data:`SURE`.
+        """
         ...
 
 
@@ -87,11 +94,7 @@ class _LDPC5G:
         return fec.encode_bits(functional.pad(bits, (0, filling)), self.frame)
 
     def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
-        bits, good = fec.decode_blocks(llr, self.frame)
-        return (
-            bits.reshape(llr.shape[0], -1)[:, : self.payload],
-            good[:, None].expand(bits.shape).reshape(llr.shape[0], -1)[:, : self.payload],
-        )
+        return _in_messages(*fec.decode_blocks(llr, self.frame), llr.shape[0], self.payload)
 
 
 @dataclass(frozen=True)
@@ -125,17 +128,13 @@ class _LDPC80211AD:
         count, room = llr.shape[0], ldpc80211ad.information(self.rate)
         llr = llr * (1 - 2 * fec.scrambler(self.coded))
         words = llr[:, : self.words * ldpc80211ad.LENGTH].reshape(-1, ldpc80211ad.LENGTH)
-        bits, good = ldpc80211ad.decode_words(words, self.rate)
-        bits = bits[:, :room]
-        return (
-            bits.reshape(count, -1)[:, : self.payload],
-            good[:, None].expand(bits.shape).reshape(count, -1)[:, : self.payload],
-        )
+        decided, good = ldpc80211ad.decode_words(words, self.rate)
+        return _in_messages(decided[:, :room], good, count, self.payload)
 
 
 @dataclass(frozen=True)
 class _Uncoded:
-    """Hard decisions; without a check, every bit counts as good."""
+    """No code; without a check, every bit counts as good, though its ratio is the demapper's."""
 
     payload: int
     coded: int
@@ -146,5 +145,13 @@ class _Uncoded:
 
     def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
         llr = llr * (1 - 2 * fec.scrambler(self.coded))
-        bits = (llr[:, : self.payload] > 0).float()
-        return bits, torch.ones_like(bits, dtype=torch.bool)
+        llr = llr[:, : self.payload]
+        return llr, torch.ones_like(llr, dtype=torch.bool)
+
+
+def _in_messages(llr: Tensor, good: Tensor, count: int, payload: int) -> tuple[Tensor, Tensor]:
+    """Blocks (N, bits) and their verdicts (N,) -> both as (count, payload)."""
+    certain = torch.where(llr > 0, SURE, -SURE)
+    llr = torch.where(good[:, None], certain, llr)
+    held = good[:, None].expand(llr.shape)
+    return llr.reshape(count, -1)[:, :payload], held.reshape(count, -1)[:, :payload]

@@ -112,10 +112,10 @@ def decode_message(llr: Tensor, frame: Frame) -> bytes | None:
     """
     decoded = []
     for blocks in torch.split(_blocks(llr, frame), _CHUNK):
-        bits, good = _decode(blocks, frame, give_up=True)
+        decided, good = _decode(blocks, frame, give_up=True)
         if not bool(good.all()):
             return None
-        decoded.append(bits)
+        decoded.append(decided > 0)
     bits = torch.cat(decoded).reshape(-1).to(torch.uint8)
     return np.packbits(bits.cpu().numpy()).tobytes()
 
@@ -127,12 +127,13 @@ def decode_blocks(llr: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
         llr: (frame.bits,) or (B, frame.bits) log P(1) / P(0) of the coded bits as sent.
 
     Returns:
-        (B * blocks, information - 24) float32 bits, and (B * blocks,) bool: whether the CRC holds.
+        (B * blocks, information - 24) float32 ratios after decoding, whose signs are the bits, and
+        (B * blocks,) bool: whether the CRC holds.
     """
     parts = [
         _decode(blocks, frame, give_up=False) for blocks in torch.split(_blocks(llr, frame), _CHUNK)
     ]
-    return torch.cat([bits for bits, _ in parts]), torch.cat([good for _, good in parts])
+    return torch.cat([llr for llr, _ in parts]), torch.cat([good for _, good in parts])
 
 
 def _blocks(llr: Tensor, frame: Frame) -> Tensor:
@@ -142,23 +143,23 @@ def _blocks(llr: Tensor, frame: Frame) -> Tensor:
 
 
 def _decode(blocks: Tensor, frame: Frame, *, give_up: bool) -> tuple[Tensor, Tensor]:
-    """Bits and CRC results of some blocks.
+    """Ratios of the payload's bits after decoding, and CRC results, of some blocks.
 
     Those that a few iterations of belief propagation don't satisfy get the full number, two of
     them first; with ``give_up``, the others only if those arrive.
     """
     code = _code(frame.information, frame.coded, frame.bits_per_symbol)
-    bits, good = code.crc_decoder(code.fast_decoder(blocks))
-    good = good.reshape(-1)
+    decided: Tensor = code.fast_decoder(blocks)
+    good = code.holds(decided)
     left = torch.nonzero(~good)[:, 0]
     for some in (left[:_PROBE], left[_PROBE:]):
         if not some.numel():
             break
-        bits[some], fine = code.crc_decoder(code.full_decoder(blocks[some]))
-        good[some] = fine.reshape(-1)
-        if give_up and not bool(fine.all()):
+        decided[some] = code.full_decoder(blocks[some])
+        good[some] = code.holds(decided[some])
+        if give_up and not bool(good[some].all()):
             break
-    return bits, good
+    return decided[:, :-CRC_BITS], good
 
 
 @lru_cache(maxsize=32)
@@ -175,6 +176,11 @@ class _Code:
     crc_encoder: Any
     crc_decoder: Any
 
+    def holds(self, decided: Tensor) -> Tensor:
+        """(B, information) ratios -> (B,) bool: whether the CRC of their signs holds."""
+        good: Tensor = self.crc_decoder((decided > 0).float())[1]
+        return good.reshape(-1)
+
 
 @lru_cache(maxsize=32)
 def _code(information: int, coded: int, bits_per_symbol: int) -> _Code:
@@ -188,8 +194,8 @@ def _code(information: int, coded: int, bits_per_symbol: int) -> _Code:
     crc = CRCEncoder("CRC24A", device="cpu")
     return _Code(
         encoder,
-        LDPC5GDecoder(encoder, num_iter=_FAST_ITERATIONS, device="cpu"),
-        LDPC5GDecoder(encoder, num_iter=_FULL_ITERATIONS, device="cpu"),
+        LDPC5GDecoder(encoder, num_iter=_FAST_ITERATIONS, hard_out=False, device="cpu"),
+        LDPC5GDecoder(encoder, num_iter=_FULL_ITERATIONS, hard_out=False, device="cpu"),
         crc,
         CRCDecoder(crc, device="cpu"),
     )

@@ -139,10 +139,10 @@ def decode_message(llr: Tensor, frame: Frame) -> bytes | None:
     words = llr[: frame.blocks * LENGTH].reshape(frame.blocks, LENGTH)
     decoded = []
     for part in torch.split(words, _CHUNK):
-        bits, valid = decode_words(part, _rate(frame))
+        decided, valid = decode_words(part, _rate(frame))
         if not bool(valid.all()):
             return None
-        decoded.append(bits[:, : frame.information])
+        decoded.append(decided[:, : frame.information] > 0)
     data = torch.cat(decoded).reshape(-1).to(torch.uint8).numpy()
     octets = np.packbits(data[: 8 * (capacity(frame) + _CRC_BYTES)]).tobytes()
     body, check = octets[:-_CRC_BYTES], octets[-_CRC_BYTES:]
@@ -156,16 +156,21 @@ def decode_words(llr: Tensor, rate: str) -> tuple[Tensor, Tensor]:
         llr: (B, 672) float32, log P(1) / P(0).
 
     Returns:
-        (B, 672) float32 bits, and (B,) bool: whether all parity checks hold.
+        (B, 672) float32 ratios, whose signs are the bits, and (B,) bool: whether these satisfy all
+        parity checks.
     """
     checks = torch.from_numpy(parity_check(rate)).float()
-    bits: Tensor = _decoder(rate, _FAST_ITERATIONS)(llr)
-    valid = ~((bits @ checks.T) % 2).any(dim=1)
+
+    def satisfied(decided: Tensor) -> Tensor:
+        return ~(((decided > 0).float() @ checks.T) % 2).any(dim=1)
+
+    decided: Tensor = _decoder(rate, _FAST_ITERATIONS)(llr)
+    valid = satisfied(decided)
     left = torch.nonzero(~valid)[:, 0]
     if left.numel():
-        bits[left] = _decoder(rate, _FULL_ITERATIONS)(llr[left])
-        valid[left] = ~((bits[left] @ checks.T) % 2).any(dim=1)
-    return bits, valid
+        decided[left] = _decoder(rate, _FULL_ITERATIONS)(llr[left])
+        valid[left] = satisfied(decided[left])
+    return decided, valid
 
 
 def _shifted(shift: int) -> Bits:
@@ -186,4 +191,4 @@ def information(rate: str) -> int:
 def _decoder(rate: str, iterations: int) -> Any:
     from sionna.phy.fec.ldpc import LDPCBPDecoder
 
-    return LDPCBPDecoder(parity_check(rate), num_iter=iterations, device="cpu")
+    return LDPCBPDecoder(parity_check(rate), num_iter=iterations, hard_out=False, device="cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,7 +26,8 @@ from vqlink.rng import stream
 from vqlink.sources.datasets import ImageCollection
 from vqlink.units import bandwidth_ratio
 
-_VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt")}
+VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt")}
+"""Of the packages that decide a figure; in every row."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,52 @@ def measure(
             flags=power_flags(tx_power),
             labels=labels,
             seed=seed,
-            versions=_VERSIONS,
+            versions=VERSIONS,
         )
         for metric in (metrics_for(height, width) if metrics is None else metrics)
     )
     return Measured(sent.received[0], rows)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is still to be measured of one picture by one system at one point.
+
+    Attributes:
+        system: its place among the systems.
+        image: (3, H, W).
+        repeats: numbers of the draws.
+        metrics: names of those to measure.
+    """
+
+    system: int
+    sample: str
+    image: Tensor
+    channel: str
+    snr_db: float
+    repeats: tuple[int, ...]
+    seed: int
+    metrics: tuple[str, ...]
+
+
+Engine = Callable[[Iterator[Task]], Iterator[tuple[Row, ...]]]
+"""Tasks -> the rows of each of their repeats, in the tasks' order, wherever they are measured."""
+
+
+def run_task(task: Task, systems: Sequence[System]) -> Iterator[tuple[Row, ...]]:
+    """The rows of each repeat of one task."""
+    chosen = _choose(task.metrics, *task.image.shape[1:])
+    for repeat in task.repeats:
+        yield measure(
+            systems[task.system],
+            task.image,
+            task.sample,
+            channel=task.channel,
+            point=Point(snr_db=task.snr_db),
+            repeat=repeat,
+            seed=task.seed,
+            metrics=chosen,
+        ).rows
 
 
 def evaluate(
@@ -98,6 +141,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    engine: Engine | None = None,
 ) -> list[Row]:
     """Measure every system on every picture at every point.
 
@@ -108,6 +152,7 @@ def evaluate(
         out: JSONL file; rows that it already holds are not measured again, new ones are appended
             as they come, so that an interrupted call goes on where it stopped.
         progress: called with (done, total) transmissions.
+        engine: where to measure; None for this process.
     """
     held: dict[tuple[object, ...], list[Row]] = {}
     if out is not None and out.exists():
@@ -116,36 +161,52 @@ def evaluate(
             held.setdefault(_transmission(row), []).append(row)
     count = len(images) if samples is None else min(samples, len(images))
     total = count * len(systems) * len(snr_db) * repeats
+    # Engines may read tasks ahead of their results: what was held before waits here in order.
+    waiting: deque[list[Row] | None] = deque()
+
+    def tasks() -> Iterator[Task]:
+        for index in range(count):
+            # Systems fit their source codes to a picture once: it stays the outermost loop.
+            sample, image = images[index]
+            names = tuple(metric.name for metric in _choose(metrics, *image.shape[1:]))
+            for number, system in enumerate(systems):
+                uses = system.transceiver.uses(*image.shape[1:])
+                for point in map(float, snr_db):
+                    missing = []
+                    for repeat in range(repeats):
+                        key = (
+                            system.name, system.weights, channel, point, repeat, sample, seed, uses
+                        )  # fmt: skip
+                        found = [row for row in held.get(key, []) if row.metric in names]
+                        known = len(found) == len(names)
+                        waiting.append(found if known else None)
+                        if not known:
+                            missing.append(repeat)
+                    if missing:
+                        yield Task(
+                            number, sample, image, channel, point, tuple(missing), seed, names
+                        )
+
     rows: list[Row] = []
     done = 0
-    for index in range(count):
-        # Systems fit their source codes to a picture once: it stays the outermost loop.
-        sample, image = images[index]
-        chosen = _choose(metrics, *image.shape[1:])
-        names = {metric.name for metric in chosen}
-        for system, point, repeat in _plan(systems, snr_db, repeats):
-            uses = system.transceiver.uses(*image.shape[1:])
-            key = (system.name, system.weights, channel, point, repeat, sample, seed, uses)
-            measured = [row for row in held.get(key, []) if row.metric in names]
-            if len(measured) < len(chosen):
-                measured = list(
-                    measure(
-                        system,
-                        image,
-                        sample,
-                        channel=channel,
-                        point=Point(snr_db=point),
-                        repeat=repeat,
-                        seed=seed,
-                        metrics=chosen,
-                    ).rows
-                )
-                if out is not None:
-                    append_rows(out, measured)
-            rows.extend(measured)
-            done += 1
-            if progress is not None:
-                progress(done, total)
+
+    def finish(found: Sequence[Row]) -> None:
+        nonlocal done
+        rows.extend(found)
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    run = engine or (lambda some: (found for task in some for found in run_task(task, systems)))
+    for measured in run(tasks()):
+        if out is not None:
+            append_rows(out, measured)
+        while (known_before := waiting.popleft()) is not None:
+            finish(known_before)
+        finish(measured)
+    for known_before in waiting:
+        assert known_before is not None, "the engine returned fewer results than there were tasks"
+        finish(known_before)
     return rows
 
 
@@ -160,15 +221,6 @@ def check_metrics(names: Sequence[str]) -> None:
 def _choose(names: Sequence[str] | None, height: int, width: int) -> tuple[Metric, ...]:
     supported = metrics_for(height, width)
     return tuple(metric for metric in supported if names is None or metric.name in names)
-
-
-def _plan(
-    systems: Sequence[System], snr_db: Sequence[float], repeats: int
-) -> Iterator[tuple[System, float, int]]:
-    for system in systems:
-        for point in snr_db:
-            for repeat in range(repeats):
-                yield system, float(point), repeat
 
 
 def _transmission(row: Row) -> tuple[object, ...]:

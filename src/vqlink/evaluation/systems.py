@@ -14,7 +14,8 @@ from vqlink.config.build import LearnedSystem
 from vqlink.config.channels import ChannelConfig, build_channel, channel_name, parse_channel
 from vqlink.config.load import recipe_hash
 from vqlink.config.schema import Recipe
-from vqlink.protocols import Transceiver, VqlinkError
+from vqlink.deploy.onnx_codec import OnnxCodec, is_export
+from vqlink.protocols import SymbolSystem, Transceiver, VqlinkError
 from vqlink.systems.separation import parse_separation
 from vqlink.zoo.catalogue import Entry, entries, load_system
 
@@ -38,8 +39,19 @@ class System:
     weights: str | None = None
 
     @property
+    def symbols(self) -> SymbolSystem:
+        """The transceiver in two halves.
+
+        Raises:
+            VqlinkError: for one that has no halves.
+        """
+        if not isinstance(self.transceiver, SymbolSystem):
+            raise VqlinkError(f"{self.name} cannot be sent as a file of samples")
+        return self.transceiver
+
+    @property
     def learned(self) -> bool:
-        return isinstance(self.transceiver, LearnedSystem)
+        return isinstance(self.transceiver, LearnedSystem | OnnxCodec)
 
 
 def open_systems(
@@ -57,12 +69,12 @@ def open_systems(
     symbols = symbol_channel(channel)
     learned = {name: _open_learned(name, symbols) for name in names if "+" not in name}
     codes = [system.transceiver for system in learned.values()]
-    ratios = {code.uses(512, 768) for code in codes if isinstance(code, LearnedSystem)}
+    ratios = {code.uses(512, 768) for code in codes}
     if len(ratios) > 1:
         raise VqlinkError(
             "the systems have different bandwidth ratios: compare codes of one rho at a time"
         )
-    budget = _budget([code for code in codes if isinstance(code, LearnedSystem)], rho)
+    budget = _budget(codes, rho)
     return tuple(
         learned[name] if name in learned else System(name, parse_separation(name, symbols, budget))
         for name in names
@@ -103,7 +115,7 @@ def default_systems(rho: Fraction, channel: ChannelConfig) -> tuple[str, ...]:
     return tuple(e.name for e in sorted(found, key=lambda entry: entry.bits or math.inf))
 
 
-def _budget(codes: Sequence[LearnedSystem], rho: Fraction | None) -> Budget:
+def _budget(codes: Sequence[Transceiver], rho: Fraction | None) -> Budget:
     if codes:
         return codes[0].uses
 
@@ -122,9 +134,12 @@ def _open_learned(name: str, channel: SymbolChannel) -> System:
     return System(name, system, recipe=recipe_hash(recipe), weights=sha256)
 
 
-def _load(name: str) -> tuple[LearnedSystem, Recipe, str]:
+def _load(name: str) -> tuple[LearnedSystem | OnnxCodec, Recipe, str]:
+    if is_export(Path(name)):
+        exported = OnnxCodec(Path(name))
+        return exported, exported.recipe, exported.sha256
     known: dict[str, Entry] = {entry.name: entry for entry in entries()}
-    if name not in known and not Path(name).is_dir():
+    if name not in known and not Path(name).is_dir() and not name.startswith("hf://"):
         close = difflib.get_close_matches(name, [*known, "hevc+ldpc5g", "jpeg+ldpc5g"], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise VqlinkError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,14 @@ def cell_name(cell: Cell) -> str:
     return "-".join(f"{key}={value}" for key, value in cell.items())
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, names: Collection[str] = ()) -> list[Row]:
     """The rows of finished cells; a line that an interruption cut short is ignored.
 
+    Args:
+        names: what every row has to say.
+
     Raises:
-        VqlinkError: for a line in the middle that is no JSON object.
+        VqlinkError: for a line in the middle that is no JSON object, or a row without a name.
     """
     if not path.exists():
         return []
@@ -42,11 +45,17 @@ def read_rows(path: Path) -> list[Row]:
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             if number == len(lines):
                 break
             raise VqlinkError(f"{path}, line {number}: not a result row") from None
+        if not isinstance(row, dict) or not set(names) <= set(row):
+            raise VqlinkError(
+                f"{path}, line {number}: not a row of this experiment; move the file away to start "
+                "anew"
+            )
+        rows.append(row)
     return rows
 
 
@@ -69,7 +78,7 @@ def run_cells(
     """
     if not cells:
         return []
-    done = {_key(row, cells) for row in read_rows(path)}
+    done = {_key(row, cells) for row in read_rows(path, cells[0])}
     missing = [cell for cell in cells if _key(cell, cells) not in done] if jobs else []
     path.parent.mkdir(parents=True, exist_ok=True)
     with Progress(
@@ -97,7 +106,7 @@ def run_cells(
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
     wanted = {_key(cell, cells) for cell in cells}
-    return [row for row in read_rows(path) if _key(row, cells) in wanted]
+    return [row for row in read_rows(path, cells[0]) if _key(row, cells) in wanted]
 
 
 def _key(row: Mapping[str, Any], cells: Sequence[Cell]) -> tuple[Any, ...]:

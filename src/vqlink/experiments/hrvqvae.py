@@ -9,16 +9,22 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from vqlink.experiments.cells import Cell, run_cells
 from vqlink.experiments.hrvqvae_images import HierarchyRun, train
-from vqlink.experiments.nsvq_images import load_pixels
-from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, Spread, select, spread
+from vqlink.experiments.nsvq_images import cifar10
+from vqlink.experiments.reproduction import (
+    Budget,
+    Claim,
+    Reproduction,
+    Row,
+    Spread,
+    of_all,
+    select,
+    spread,
+)
 from vqlink.reporting.figures import Curve, curves_figure
 
 TABLE_1 = (("hr", "8x8x8"), ("rvq", "8x8x8"), ("vqvae", "512"), ("vqvae2", "512"))
@@ -67,7 +73,9 @@ def fig5(budget: Budget, folder: Path, jobs: int) -> Reproduction:
                 line.append((float(depth), found.mean, found.std))
         if line:
             curves["healthy" if healthy else "as in the paper"] = line
-    claims = [_falling(curves.get(name, ()), name) for name in ("as in the paper", "healthy")]
+    claims = [
+        _falling(curves.get(name, ()), name, len(DEPTHS)) for name in ("as in the paper", "healthy")
+    ]
     return _reproduction(
         "hrvqvae-fig5", "003, Fig. 5: depth at 64 final codewords", rows, path, claims,
         _plot(path.parent / "hrvqvae-fig5.svg", curves, "layers"),
@@ -88,7 +96,8 @@ def fig6(budget: Budget, folder: Path, jobs: int) -> Reproduction:
                 line.append((float(bits), found.mean, found.std))
         if line:
             curves[model + (" healthy" if healthy else "")] = line
-    claims = [_falling(curves.get("hr", ()), "hr, as in the paper"), _collapse(rows)]
+    steps = len(GROWTH["hr"])
+    claims = [_falling(curves.get("hr", ()), "hr, as in the paper", steps), _collapse(rows)]
     return _reproduction(
         "hrvqvae-fig6", "003, Fig. 6: growing codebooks", rows, path, claims,
         _plot(path.parent / "hrvqvae-fig6.svg", curves, "bits a vector"),
@@ -114,17 +123,8 @@ def _measure(
 
 def _run_cell(cell: Cell, *, updates: int) -> list[Row]:
     run = HierarchyRun(**dict(cell), updates=updates)  # type: ignore[arg-type]
-    images, test = _pixels()
+    images, test = cifar10()
     return list(train(run, images, test[:250] if updates < 1000 else test))
-
-
-@lru_cache(maxsize=1)
-def _pixels() -> tuple[Tensor, Tensor]:
-    cache = Path("runs/cifar10")
-    return (
-        load_pixels("data/cifar10/train.parquet", cache / "train.npy"),
-        load_pixels("data/cifar10/validation_exact.parquet", cache / "validation_exact.npy"),
-    )
 
 
 def _figure(rows: Sequence[Row], model: str, branches: str, healthy: bool) -> Spread | None:
@@ -151,27 +151,27 @@ def _healthy_flat(rows: Sequence[Row]) -> Claim:
     return Claim(text, ours.mean < theirs.mean, f"MSE {ours.mean:.5f} against {theirs.mean:.5f}")
 
 
-def _falling(curve: Curve, name: str) -> Claim:
+def _falling(curve: Curve, name: str, points: int) -> Claim:
     text = f"the error falls with every step ({name})"
     values = [value for _, value, _ in curve]
-    if len(values) < 2:
-        return Claim(text, None, "not run")
-    falls = all(b < a for a, b in itertools.pairwise(values))
-    return Claim(text, falls, "MSE " + ", ".join(f"{value:.5f}" for value in values))
+    falls: list[bool | None] = [b < a for a, b in itertools.pairwise(values)]
+    falls += [None] * (points - 1 - len(falls))
+    return of_all(text, falls, "MSE " + ", ".join(f"{v:.5f}" for v in values) if values else "")
 
 
 def _collapse(rows: Sequence[Row]) -> Claim:
     """Of the rivals without replacement, from one size to the next."""
     text = "without replacement the rivals' error stops falling as their codebooks grow"
-    parts, stalls = [], []
+    parts: list[str] = []
+    stalls: list[bool | None] = []
     for model in ("vqvae", "vqvae2"):
         values = [_figure(rows, model, size, False) for size in GROWTH[model]]
         means = [value.mean for value in values if value is not None]
-        if len(means) < 2:
-            return Claim(text, None, "not run")
-        stalls.append(any(b >= a for a, b in itertools.pairwise(means)))
-        parts.append(f"{model} " + ", ".join(f"{mean:.5f}" for mean in means))
-    return Claim(text, all(stalls), "; ".join(parts))
+        stalled = any(b >= a for a, b in itertools.pairwise(means))
+        stalls.append(stalled if stalled or len(means) == len(values) else None)
+        if means:
+            parts.append(f"{model} " + ", ".join(f"{mean:.5f}" for mean in means))
+    return of_all(text, stalls, "; ".join(parts))
 
 
 def _plot(path: Path, curves: dict[str, Curve], axis: str) -> tuple[Path, ...]:

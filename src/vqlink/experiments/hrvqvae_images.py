@@ -14,11 +14,13 @@ from torch.nn import functional
 
 from vqlink.decoders.image.vqvae import VQVAEDecoder
 from vqlink.encoders.image.vqvae import VQVAEEncoder
+from vqlink.experiments.nsvq_images import batch_of
 from vqlink.metrics.image import psnr, ssim
 from vqlink.protocols import QuantizerOutput
 from vqlink.quantizers.replacement import Replacement, reset_moments
 from vqlink.quantizers.residual import ResidualQuantizer
-from vqlink.quantizers.vector import VectorQuantizer, perplexity
+from vqlink.quantizers.statistics import perplexity
+from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 from vqlink.systems.autoencoder import VQAutoencoder
 from vqlink.systems.vqvae2 import VQVAE2
@@ -26,7 +28,6 @@ from vqlink.systems.vqvae2 import VQVAE2
 Model = Literal["vqvae", "vqvae2", "rvq", "hr"]
 
 DIM = 64
-_BATCH = 32
 _RATE = 1e-3
 _COMMITMENT = 0.25
 
@@ -104,7 +105,7 @@ def train(run: HierarchyRun, images: Tensor, test: Tensor) -> Iterator[dict[str,
         # Constant, then linear to zero over the last fifth.
         decay = min(1.0, 5 * (1 - (step - 1) / run.updates))
         optimizer.param_groups[0]["lr"] = _RATE * decay
-        batch = _batch(images, run.seed, step)
+        batch = batch_of(images, run.seed, step)
         with torch.autocast("cpu", torch.bfloat16):
             received, outputs = _forward(system, batch)
         loss = functional.mse_loss(received, batch) / variance
@@ -187,7 +188,7 @@ def _sizes(system: nn.Module) -> list[int]:
 @torch.no_grad()
 def _start(system: nn.Module, images: Tensor, seed: int) -> None:
     """k-means on the latents of some batches, map after map: each depends on those before."""
-    batch = torch.cat([_batch(images, seed, -step) for step in range(1, 9)])
+    batch = torch.cat([batch_of(images, seed, -step) for step in range(1, 9)])
     for place, quantizer in enumerate(_quantizers(system)):
         seen: list[Tensor] = []
         hook = quantizer.register_forward_pre_hook(lambda _, args, s=seen: s.append(args[0]))
@@ -206,9 +207,3 @@ def _keep_up(system: nn.Module, optimizer: torch.optim.Optimizer, seed: int, ste
         else:
             moved = quantizer.after_step(generator=draws).replaced
             reset_moments(optimizer, quantizer.codebook, moved)
-
-
-def _batch(images: Tensor, seed: int, step: int) -> Tensor:
-    rows = torch.randint(images.shape[0], (_BATCH,), generator=stream(seed, "batch", step))
-    batch = images[rows].float() / 255
-    return batch.contiguous(memory_format=torch.channels_last)

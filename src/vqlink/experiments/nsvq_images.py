@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,10 @@ from torch.nn import functional
 from vqlink.decoders.image.vqvae import VQVAEDecoder
 from vqlink.encoders.image.vqvae import VQVAEEncoder
 from vqlink.metrics.image import psnr, ssim
+from vqlink.quantizers.gradients import GradientPath, Learning
 from vqlink.quantizers.replacement import Replacement, reset_moments
-from vqlink.quantizers.vector import GradientPath, Learning, VectorQuantizer, perplexity
+from vqlink.quantizers.statistics import perplexity
+from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 from vqlink.sources.datasets import open_images
 from vqlink.systems.autoencoder import VQAutoencoder
@@ -103,7 +106,7 @@ def train(
     variance = images[:10_000].float().div(255).var().item()
     started = time.monotonic()
     for step in range(1, run.updates[-1] + 1):
-        batch = _batch(images, run.seed, step)
+        batch = batch_of(images, run.seed, step)
         noise = stream(run.seed, "train", step)
         with torch.autocast("cpu", torch.bfloat16):
             received, quantized = system(batch, generator=noise)
@@ -137,7 +140,7 @@ def finetune_decoder(system: VQAutoencoder, images: Tensor, run: ImageRun) -> No
     optimizer = torch.optim.Adam(system.decoder.parameters(), lr=_RATE, fused=True)
     for step in range(run.finetune):
         optimizer.param_groups[0]["lr"] = _RATE * (1 - step / run.finetune)
-        batch = _batch(images, run.seed, run.updates[-1] + 1 + step)
+        batch = batch_of(images, run.seed, run.updates[-1] + 1 + step)
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 codes = system.quantizer.hard(system.encoder(batch))
@@ -170,6 +173,16 @@ def measure(system: VQAutoencoder, test: Tensor) -> dict[str, float | int | str]
     }
 
 
+@lru_cache(maxsize=1)
+def cifar10() -> tuple[Tensor, Tensor]:
+    """CIFAR-10 to train on (stored as JPEG) and the lossless images to measure on, uint8."""
+    cache = Path("runs/cifar10")
+    return (
+        load_pixels("data/cifar10/train.parquet", cache / "train.npy"),
+        load_pixels("data/cifar10/validation_exact.parquet", cache / "validation_exact.npy"),
+    )
+
+
 def load_pixels(location: str, cache: Path) -> Tensor:
     """Images of one size as uint8 (N, 3, H, W), decoded once and kept in ``cache``.
 
@@ -187,7 +200,8 @@ def load_pixels(location: str, cache: Path) -> Tensor:
     return pixels
 
 
-def _batch(images: Tensor, seed: int, step: int) -> Tensor:
+def batch_of(images: Tensor, seed: int, step: int) -> Tensor:
+    """The step's 32 images, drawn with replacement, (32, 3, H, W) float32 in [0, 1]."""
     rows = torch.randint(images.shape[0], (_BATCH,), generator=stream(seed, "batch", step))
     batch = images[rows].float() / 255
     return batch.contiguous(memory_format=torch.channels_last)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from vqlink.experiments.cells import Cell, run_cells
-from vqlink.experiments.nsvq_images import ImageRun, load_pixels, train
+from vqlink.experiments.nsvq_images import ImageRun, cifar10, train
 from vqlink.experiments.reproduction import (
     Budget,
     Claim,
     Reproduction,
     Row,
     Spread,
-    held_in,
+    of_all,
     paper_figures,
     select,
     spread,
@@ -72,7 +69,7 @@ def summarise(rows: list[Row], path: Path, updates: tuple[int, ...] = UPDATES) -
 def run_cell(cell: Cell, *, updates: tuple[int, ...], finetune: int) -> list[Row]:
     """One training run; rows of its log and of its measurements."""
     run = ImageRun(**dict(cell), updates=updates, finetune=finetune)  # type: ignore[arg-type]
-    images, test = _pixels()
+    images, test = cifar10()
     if updates[-1] < 1000:  # a smoke test
         test = test[:250]
     return list(train(run, images, test))
@@ -93,15 +90,6 @@ def _plan(budget: Budget) -> tuple[list[Cell], tuple[int, ...], int]:
     plan = cells(BITS, VARIANTS, 0) + cells((11,), NEWER, 0)
     plan += cells((9, 11), VARIANTS, 1) + cells((9, 11), VARIANTS, 2)
     return plan, UPDATES, FINETUNE
-
-
-@lru_cache(maxsize=1)
-def _pixels() -> tuple[Tensor, Tensor]:
-    cache = Path("runs/cifar10")
-    return (
-        load_pixels("data/cifar10/train.parquet", cache / "train.npy"),
-        load_pixels("data/cifar10/validation_exact.parquet", cache / "validation_exact.npy"),
-    )
 
 
 def _figure(rows: Sequence[Row], name: str = "psnr", **cell: object) -> Spread | None:
@@ -180,7 +168,7 @@ def _best(
         cells.append(mine.mean > rivals[best])
         name = best[0] + (" replaced" if best[1] else "")
         parts.append(f"{bits} bits: {mine.mean:.2f} against {rivals[best]:.2f} dB ({name})")
-    return _of_all("NSVQ with replacement is best in PSNR at 8 to 11 bits", cells, parts)
+    return of_all("NSVQ with replacement is best in PSNR at 8 to 11 bits", cells, "; ".join(parts))
 
 
 def _rising(ours: dict[int, Spread | None]) -> Claim:
@@ -188,7 +176,7 @@ def _rising(ours: dict[int, Spread | None]) -> Claim:
     steps: list[bool | None] = [b > a for a, b in itertools.pairwise(known)]
     steps += [None] * (len(BITS) - len(known))
     figures = ", ".join(f"{value:.2f}" for value in known)
-    return _of_all("its PSNR rises strictly with the bits", steps, [f"{figures} dB"])
+    return of_all("its PSNR rises strictly with the bits", steps, f"{figures} dB")
 
 
 def _beside_paper(ours: dict[int, Spread | None], paper: dict[int, float]) -> Claim:
@@ -199,7 +187,7 @@ def _beside_paper(ours: dict[int, Spread | None], paper: dict[int, float]) -> Cl
         cells.append(None if mine is None else mine.mean >= paper[bits] - 0.3)
         if mine is not None:
             parts.append(f"{bits} bits: {mine.mean:.2f} (paper {paper[bits]:.2f})")
-    return _of_all("it is at or above the paper's figure less 0.3 dB", cells, parts)
+    return of_all("it is at or above the paper's figure less 0.3 dB", cells, "; ".join(parts))
 
 
 def _steadier(ours: dict[int, Spread | None], figure: Any) -> Claim:
@@ -213,7 +201,8 @@ def _steadier(ours: dict[int, Spread | None], figure: Any) -> Claim:
         assert mine is not None
         cells.append(mine.std < min(ste.std, ema.std))
         parts.append(f"{bits} bits: {mine.std:.3f}, STE {ste.std:.3f}, EMA {ema.std:.3f} dB")
-    return _of_all("its spread over seeds is below straight-through's and EMA's", cells, parts)
+    text = "its spread over seeds is below straight-through's and EMA's"
+    return of_all(text, cells, "; ".join(parts))
 
 
 def _newer(found: dict[tuple[str, bool], Spread | None], nsvq: Spread | None) -> Claim:
@@ -225,14 +214,6 @@ def _newer(found: dict[tuple[str, bool], Spread | None], nsvq: Spread | None) ->
     return Claim(
         text, max(known.values()) > nsvq.mean, f"{', '.join(parts)}, NSVQ {nsvq.mean:.2f} dB"
     )
-
-
-def _of_all(text: str, cells: Sequence[bool | None], parts: Sequence[str]) -> Claim:
-    held, judged = held_in(cells)
-    missing = len(cells) - judged
-    verdict = False if held < judged else None if missing else True
-    figures = "; ".join(parts) or "not run"
-    return Claim(text, verdict, figures + (f"; {missing} not yet run" if missing else ""))
 
 
 def _plots(rows: Sequence[Row], folder: Path, step: int) -> tuple[Path, ...]:

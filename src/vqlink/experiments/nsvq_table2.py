@@ -148,11 +148,16 @@ def _claims(rows: list[Row], bits: tuple[int, ...]) -> list[Claim]:
 
     def wins(text: str, a: str, b: str, enough: int) -> Claim:
         values = ratios(a, b)
+        if not values:
+            return Claim(text, None, "not run")
         won, judged = held_in(value <= 1 for value in values)
         figures = (
             f"{won} of {judged} cells; ratios of the means {min(values):.3f} to {max(values):.3f}"
         )
-        return Claim(text, won >= enough * judged / 16, figures)
+        # Cells that were not run count for either side until they are.
+        needed, open_cells = enough * len(cells) / 16, len(cells) - judged
+        held = True if won >= needed else False if won + open_cells < needed else None
+        return Claim(text, held, figures)
 
     dead = [row["dead"] for row in select(rows, method="nsvq") if row["bits"] >= 10]
     times = {
@@ -180,7 +185,7 @@ def _claims(rows: list[Row], bits: tuple[int, ...]) -> list[Claim]:
         ),
         Claim(
             "NSVQ is faster than MiniBatchKMeans over the same epochs",
-            times["nsvq"] < times["minibatch-kmeans"],
+            times["nsvq"] < times["minibatch-kmeans"] if all(times.values()) else None,
             f"{times['nsvq']:.0f} s against {times['minibatch-kmeans']:.0f} s for all cells",
         ),
     ]

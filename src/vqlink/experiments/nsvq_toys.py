@@ -20,9 +20,10 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.datasets import make_blobs, make_circles, make_moons, make_swiss_roll
 from torch import Tensor
 
+from vqlink.quantizers.gradients import GradientPath, Learning
 from vqlink.quantizers.replacement import Replacement, reset_moments
 from vqlink.quantizers.search import nearest
-from vqlink.quantizers.vector import GradientPath, Learning, VectorQuantizer
+from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 
 Shape = Literal["blobs", "circles", "moons", "swiss-roll"]

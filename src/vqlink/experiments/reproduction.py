@@ -105,6 +105,16 @@ def held_in(cells: Iterable[bool | None]) -> tuple[int, int]:
     return sum(judged), len(judged)
 
 
+def of_all(text: str, cells: Sequence[bool | None], figures: str) -> Claim:
+    """The claim that every cell holds: one that fails decides, a missing one leaves it open."""
+    held, judged = held_in(cells)
+    missing = len(cells) - judged
+    verdict = False if held < judged else None if missing else True
+    if not judged:
+        return Claim(text, verdict, figures or "not run")
+    return Claim(text, verdict, figures + (f"; {missing} not run" if missing else ""))
+
+
 def finite(value: float | None, digits: int) -> float | None:
     """Rounded for a table."""
     return None if value is None or not math.isfinite(value) else round(value, digits)

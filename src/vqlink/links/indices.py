@@ -9,6 +9,7 @@ All scales of a message are one frame with one code stream.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -22,8 +23,23 @@ from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
 from vqlink.protocols import LinkOutput, Point
 from vqlink.rng import Generators, stream, uniform
 
-Lost = Literal["hard", "conceal"]
-"""What becomes of a block that fails its check: its hard decisions, or nothing (label -1)."""
+Lost = Literal["hard", "conceal", "soft"]
+"""What becomes of a block that fails its check: hard decisions, nothing (label -1), its ratios."""
+
+
+@dataclass(frozen=True)
+class DemodulatedLabels:
+    """Labels as they came out of the decoder.
+
+    Attributes:
+        labels: (B, count) int64 of each scale; -1 where they are lost and concealed.
+        llr: log P(1) / P(0) of their bits, (B, count, bits) of each scale.
+        lost: (B,) the part of the bits whose block is not good.
+    """
+
+    labels: tuple[Tensor, ...]
+    llr: tuple[Tensor, ...]
+    lost: Tensor
 
 
 class IndexLink(nn.Module):
@@ -40,7 +56,8 @@ class IndexLink(nn.Module):
         rate: information to coded bits.
         bits_per_symbol: 1 (BPSK) to 8 (256-QAM).
         interleave: a fixed permutation of the coded bits of a frame.
-        lost: what becomes of labels in a block that could not be decoded.
+        lost: what becomes of labels in a block that could not be decoded; with ``soft`` they are
+            hard decisions here too, and the receiver goes by ``llr``.
     """
 
     def __init__(
@@ -87,50 +104,78 @@ class IndexLink(nn.Module):
             ``stats``: ``lost`` (part of the bits whose block is not good), ``bit_error_rate``
             (after decoding) and ``gain_power``.
         """
-        counts = [scale[0].numel() for scale in labels]
-        code = self._plan(counts)
-        sent = torch.cat(
-            [
-                labels_to_bits(scale.flatten(1), bits)
-                for scale, bits in zip(labels, self.bits, strict=True)
-            ],
-            dim=1,
-        ).cpu()
-        coded = code.encode(sent)
-        order = _interleaver(code.coded) if self.interleave else torch.arange(code.coded)
-        symbols = map_bits(coded[:, order], self.bits_per_symbol)
+        sent = self._bits(labels)
+        symbols = self.modulate(labels)
         arrived = self.channel(symbols, point, generator=generator)
         noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
-        llr = demap_symbols(
+        out = self.demodulate(
             zero_forcing(arrived.y, arrived.gain),
-            noise_var.expand(symbols.shape).contiguous(),
-            self.bits_per_symbol,
+            noise_var.expand(symbols.shape),
+            [scale[0].numel() for scale in labels],
         )
-        in_order = torch.empty_like(llr)
-        in_order[:, order] = llr
-        bits, good = code.decode(in_order)
+        decided = torch.cat([scale.flatten(1) for scale in out.llr], dim=1) > 0
         return LinkOutput(
-            received=self._labels(bits, good, labels),
+            received=tuple(
+                part.reshape(scale.shape).to(scale.device)
+                for part, scale in zip(out.labels, labels, strict=True)
+            ),
             uses=symbols.shape[1],
             tx_power=symbols.abs().square().mean(dim=1),
             stats={
-                "lost": 1 - good.float().mean(dim=1),
-                "bit_error_rate": (bits != sent).float().mean(dim=1),
+                "lost": out.lost,
+                "bit_error_rate": (decided != (sent > 0.5)).float().mean(dim=1),
                 "gain_power": arrived.gain.abs().square().mean(dim=1),
             },
+            llr=tuple(
+                part.reshape(*scale.shape, -1).to(scale.device)
+                for part, scale in zip(out.llr, labels, strict=True)
+            ),
         )
 
-    def _labels(self, bits: Tensor, good: Tensor, sent: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        received, start = [], 0
-        for scale, width in zip(sent, self.bits, strict=True):
-            end = start + scale[0].numel() * width
-            labels = bits_to_labels(bits[:, start:end], width)
-            if self.lost == "conceal":
-                whole = good[:, start:end].reshape(good.shape[0], -1, width).all(dim=-1)
-                labels = torch.where(whole, labels, -1)
-            received.append(labels.reshape(scale.shape).to(scale.device))
-            start = end
-        return tuple(received)
+    @torch.no_grad()
+    def modulate(self, labels: tuple[Tensor, ...]) -> Tensor:
+        """Labels (B, ...) of each scale -> the symbols on the air (B, uses) complex64."""
+        code = self._plan([scale[0].numel() for scale in labels])
+        coded = code.encode(self._bits(labels))
+        return map_bits(coded[:, self._order(code)], self.bits_per_symbol)
+
+    @torch.no_grad()
+    def demodulate(
+        self, symbols: Tensor, noise_var: Tensor, counts: Sequence[int]
+    ) -> DemodulatedLabels:
+        """Equalised symbols and their noise (B, uses) -> ``counts`` labels of each scale."""
+        code = self._plan(counts)
+        demapped = demap_symbols(symbols, noise_var.contiguous(), self.bits_per_symbol)
+        in_order = torch.empty_like(demapped)
+        in_order[:, self._order(code)] = demapped
+        decided, good = code.decode(in_order)
+        llr, held = self._scales(decided, counts), self._scales(good, counts)
+        labels = [bits_to_labels((scale > 0).float().flatten(1), scale.shape[2]) for scale in llr]
+        if self.lost == "conceal":
+            labels = [
+                torch.where(whole.all(dim=-1), label, -1)
+                for label, whole in zip(labels, held, strict=True)
+            ]
+        return DemodulatedLabels(tuple(labels), llr, 1 - good.float().mean(dim=1))
+
+    def _order(self, code: BlockCode) -> Tensor:
+        return _interleaver(code.coded) if self.interleave else torch.arange(code.coded)
+
+    def _bits(self, labels: tuple[Tensor, ...]) -> Tensor:
+        """(B, payload) float32 bits of all scales."""
+        parts = [
+            labels_to_bits(scale.flatten(1), bits)
+            for scale, bits in zip(labels, self.bits, strict=True)
+        ]
+        return torch.cat(parts, dim=1).cpu()
+
+    def _scales(self, values: Tensor, counts: Sequence[int]) -> tuple[Tensor, ...]:
+        """(B, payload) values of bits -> those of each scale's labels, (B, count, bits)."""
+        sizes = [count * bits for count, bits in zip(counts, self.bits, strict=True)]
+        parts = torch.split(values, sizes, dim=1)
+        return tuple(
+            part.reshape(len(part), -1, bits) for part, bits in zip(parts, self.bits, strict=True)
+        )
 
 
 def labels_to_bits(labels: Tensor, bits: int) -> Tensor:

@@ -41,8 +41,10 @@ def _shift(values: Tensor, sign: int) -> Tensor:
     """(B, N, D): channel j moved cyclically by j N / D places."""
     count, size = values.shape[1:]
     index = torch.arange(count, device=values.device)[:, None]
-    distance = sign * (torch.arange(size, device=values.device) * count // size)
-    place = (index + distance) % count
+    distance = torch.arange(size, device=values.device) * count // size
+    place = index + (distance if sign > 0 else count - distance)
+    # In place of a remainder, which ONNX's exporter lacks for a size known only at run time.
+    place = torch.where(place < count, place, place - count)
     moved: Tensor = torch.gather(values, 1, place.expand(values.shape[0], count, size))
     return moved
 

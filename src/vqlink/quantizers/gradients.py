@@ -15,13 +15,65 @@ directional            x + |x - c| d, d nearly c - x     through x and the norm 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from vqlink.rng import Generators, normal
+
+HardPath = Literal["straight_through", "rotation", "noise", "directional"]
+GradientPath = Literal[HardPath, "soft"]
+Learning = Literal["loss", "ema", "gradient"]
+
 _TINY = 1e-12
+
+
+def check_learning(path: GradientPath, learning: Learning) -> None:
+    """Whether a codebook can learn so: ``loss`` is for paths that don't reach it.
+
+    Raises:
+        ValueError: naming the ways that there are.
+    """
+    others: dict[str, Learning] = dict.fromkeys(("noise", "directional", "soft"), "gradient")
+    others |= dict.fromkeys(("straight_through", "rotation"), "loss")
+    if path not in others:
+        raise ValueError(f"gradient paths are {', '.join(others)}, not {path!r}")
+    if learning not in (others[path], "ema"):
+        raise ValueError(f"{path!r} learns its codebook by {others[path]} or ema, not {learning!r}")
+
+
+def substitute(
+    path: HardPath,
+    x: Tensor,
+    codewords: Tensor,
+    generator: Generators | None,
+    *,
+    weights: Tensor | None = None,
+    spread: float = 1e-3,
+) -> Tensor:
+    """What goes on in training instead of the choice: the path's function below.
+
+    Args:
+        generator: for ``noise`` and ``directional``.
+        weights: of ``noise``.
+        spread: of ``directional``.
+
+    Raises:
+        ValueError: for a missing generator.
+    """
+    match path:
+        case "straight_through":
+            return straight_through(x, codewords)
+        case "rotation":
+            return rotation(x, codewords)
+    if generator is None:
+        raise ValueError(f"the gradient path {path!r} draws noise: pass a generator")
+    noise = normal(x.shape, generator=generator, like=x)
+    if path == "noise":
+        return noise_substitution(x, codewords, noise, weights)
+    return directional(x, codewords, noise, spread)
 
 
 def straight_through(x: Tensor, codewords: Tensor) -> Tensor:

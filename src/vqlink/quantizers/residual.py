@@ -9,33 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from vqlink.protocols import QuantizerOutput
-from vqlink.quantizers.gradients import (
-    directional,
-    noise_substitution,
-    rotation,
-    straight_through,
-)
+from vqlink.quantizers.gradients import HardPath, Learning, check_learning, substitute
 from vqlink.quantizers.kmeans import kmeans
 from vqlink.quantizers.replacement import Replacement
-from vqlink.quantizers.search import nearest, nearest_child
-from vqlink.quantizers.vector import Learning, all_reduce, gather_vectors, perplexity
-from vqlink.rng import Generators, normal
+from vqlink.quantizers.search import as_vectors, nearest, nearest_child
+from vqlink.quantizers.statistics import LAPLACE, all_reduce, gather_vectors, perplexity
+from vqlink.rng import Generators
 
-Path = Literal["straight_through", "rotation", "noise", "directional"]
-
-_LEARNING: dict[str, tuple[Learning, ...]] = {
-    "straight_through": ("loss", "ema"),
-    "rotation": ("loss", "ema"),
-    "noise": ("gradient", "ema"),
-    "directional": ("gradient", "ema"),
-}
-_LAPLACE = 1e-5
 _LEAST = 4  # vectors a codeword: a node with fewer is not judged by its children's use
 
 
@@ -82,7 +67,7 @@ class ResidualQuantizer(nn.Module):
         dim: int,
         *,
         tree: bool = True,
-        gradient: Path = "straight_through",
+        gradient: HardPath = "straight_through",
         learning: Learning = "loss",
         replacement: Replacement | None = None,
         combined: bool = True,
@@ -92,9 +77,7 @@ class ResidualQuantizer(nn.Module):
         super().__init__()
         if not branches or min(branches) < 2 or dim < 1:
             raise ValueError(f"every layer has at least 2 codewords, not {tuple(branches)}")
-        if gradient not in _LEARNING or learning not in _LEARNING[gradient]:
-            allowed = " or ".join(_LEARNING.get(gradient, ()))
-            raise ValueError(f"{gradient!r} learns its codebook by {allowed}, not by {learning!r}")
+        check_learning(gradient, learning)
         self.branches, self.dim, self.tree = tuple(branches), dim, tree
         self.gradient, self.learning = gradient, learning
         self.replacement, self.combined = replacement, combined
@@ -150,7 +133,7 @@ class ResidualQuantizer(nn.Module):
             ValueError: for another width, values that aren't finite, or a missing generator.
         """
         with torch.autocast(z.device.type, enabled=False):
-            flat = self._flatten(z)
+            flat = as_vectors(z, self.dim)
             rows = self._search(flat.detach())
             parts = [
                 self.codebook(layer).index_select(0, chosen) for layer, chosen in enumerate(rows)
@@ -159,7 +142,7 @@ class ResidualQuantizer(nn.Module):
             losses = {}
             if self.training:
                 self._remember(flat.detach(), rows, parts)
-                values = self._through(flat, combined, generator)
+                values = substitute(self.gradient, flat, combined, generator, spread=self.spread)
             else:
                 values = combined.detach()
             if self.gradient in ("straight_through", "rotation"):
@@ -193,7 +176,7 @@ class ResidualQuantizer(nn.Module):
     def encode(self, z: Tensor) -> Tensor:
         """(..., D) -> (...) int64 paths."""
         with torch.autocast(z.device.type, enabled=False):
-            return self._path(self._search(self._flatten(z))).reshape(z.shape[:-1])
+            return self._path(self._search(as_vectors(z, self.dim))).reshape(z.shape[:-1])
 
     def decode(self, indices: Tensor, *, layers: int | None = None) -> Tensor:
         """(...) int64 paths -> (..., D) float32, the sum of the first ``layers`` codewords.
@@ -235,7 +218,7 @@ class ResidualQuantizer(nn.Module):
         Args:
             generator: in the same state on every rank.
         """
-        left = gather_vectors(self._flatten(z))
+        left = gather_vectors(as_vectors(z, self.dim))
         node = torch.zeros(left.shape[0], dtype=torch.int64, device=left.device)
         for layer, size in enumerate(self.branches):
             codebook = self.codebook(layer).data.view(-1, size, self.dim)
@@ -290,14 +273,6 @@ class ResidualQuantizer(nn.Module):
         """Codebooks of a layer."""
         return math.prod(self.branches[:layer]) if self.tree else 1
 
-    def _flatten(self, z: Tensor) -> Tensor:
-        if z.ndim == 0 or z.shape[-1] != self.dim:
-            raise ValueError(f"this codebook takes latents (..., {self.dim}), not {tuple(z.shape)}")
-        flat = z.reshape(-1, self.dim).float()
-        if not torch.isfinite(flat.detach().sum()) and not torch.isfinite(flat.detach()).all():
-            raise ValueError("latents hold NaN or infinite values")
-        return flat
-
     def _search(self, flat: Tensor) -> list[Tensor]:
         """Rows of each layer's codebook."""
         return self._search_tree(flat) if self.tree else self._search_plain(flat)
@@ -337,19 +312,6 @@ class ResidualQuantizer(nn.Module):
         for size, chosen in zip(self.branches, rows, strict=True):
             path = path * size + chosen
         return path
-
-    def _through(self, flat: Tensor, combined: Tensor, generator: Generators | None) -> Tensor:
-        match self.gradient:
-            case "straight_through":
-                return straight_through(flat, combined)
-            case "rotation":
-                return rotation(flat, combined)
-        if generator is None:
-            raise ValueError(f"the gradient path {self.gradient!r} draws noise: pass a generator")
-        noise = normal(flat.shape, generator=generator, like=flat)
-        if self.gradient == "noise":
-            return noise_substitution(flat, combined, noise)
-        return directional(flat, combined, noise, self.spread)
 
     def _losses(self, flat: Tensor, parts: list[Tensor], combined: Tensor) -> dict[str, Tensor]:
         """Eq. 5-6: the combined terms and each layer's, summed; the layers' residuals detached."""
@@ -396,10 +358,10 @@ class ResidualQuantizer(nn.Module):
         ema_sum.lerp_(sums, 1 - self.decay)
         size = self.branches[layer]
         total = ema_count.view(-1, size).sum(dim=1, keepdim=True)
-        smoothed = (ema_count.view(-1, size) + _LAPLACE) / (total + size * _LAPLACE) * total
+        smoothed = (ema_count.view(-1, size) + LAPLACE) / (total + size * LAPLACE) * total
         smoothed = smoothed.flatten()
-        met = smoothed > _LAPLACE
-        means = ema_sum / smoothed.clamp_min(_LAPLACE)[:, None]
+        met = smoothed > LAPLACE
+        means = ema_sum / smoothed.clamp_min(LAPLACE)[:, None]
         self.codebook(layer).data.copy_(torch.where(met[:, None], means, self.codebook(layer)))
 
     def _replace(self, layer: int, moved: list[Tensor], generator: torch.Generator) -> None:

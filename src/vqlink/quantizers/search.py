@@ -24,6 +24,21 @@ _SEGMENT = 256  # vectors of one parent from which on it is searched by itself
 _TREE_FROM = 256  # codewords from which on a k-d tree beats the product in up to 3 dimensions
 
 
+def as_vectors(z: Tensor, dim: int) -> Tensor:
+    """Latents (..., D) -> (N, D) float32.
+
+    Raises:
+        ValueError: for another width than ``dim``, and for values that aren't finite.
+    """
+    if z.ndim == 0 or z.shape[-1] != dim:
+        raise ValueError(f"this codebook takes latents (..., {dim}), not {tuple(z.shape)}")
+    flat = z.reshape(-1, dim).float()
+    # One pass; the sum of finite values overflows only in extreme cases, which get a look.
+    if not torch.isfinite(flat.detach().sum()) and not torch.isfinite(flat.detach()).all():
+        raise ValueError("latents hold NaN or infinite values")
+    return flat
+
+
 @torch.no_grad()
 def nearest(vectors: Tensor, codebook: Tensor, weights: Tensor | None = None) -> Tensor:
     """Index of the codeword nearest to each vector, by squared Euclidean distance.

@@ -6,40 +6,28 @@ Which to take and why, with figures: docs/quantizers.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.distributed
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from vqlink.protocols import QuantizerOutput
 from vqlink.quantizers.gradients import (
-    directional,
-    noise_substitution,
-    rotation,
+    GradientPath,
+    Learning,
+    check_learning,
     straight_through,
+    substitute,
 )
 from vqlink.quantizers.kmeans import kmeans
 from vqlink.quantizers.replacement import Replacement
-from vqlink.quantizers.search import nearest
-from vqlink.rng import Generators, normal
+from vqlink.quantizers.search import as_vectors, nearest
+from vqlink.quantizers.statistics import LAPLACE, all_reduce, gather_vectors, perplexity
+from vqlink.rng import Generators
 
-GradientPath = Literal["straight_through", "rotation", "noise", "directional", "soft"]
-Learning = Literal["loss", "ema", "gradient"]
-
-_PATHS: dict[str, tuple[Learning, ...]] = {
-    "straight_through": ("loss", "ema"),
-    "rotation": ("loss", "ema"),
-    "noise": ("gradient", "ema"),
-    "directional": ("gradient", "ema"),
-    "soft": ("gradient", "ema"),
-}
-_LAPLACE = 1e-5
 _SOFT_CHUNK = 1 << 23  # soft assignments in memory at a time
 _ROWS = 8192
 
@@ -125,11 +113,7 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         if size < 2 or dim < 1:
             raise ValueError(f"a codebook has at least 2 codewords of 1 value, not {size} x {dim}")
-        if gradient not in _PATHS or learning not in _PATHS[gradient]:
-            raise ValueError(
-                f"{gradient!r} learns its codebook by {' or '.join(_PATHS.get(gradient, ()))}, "
-                f"not by {learning!r}"
-            )
+        check_learning(gradient, learning)
         self.size, self.dim = size, dim
         self.gradient, self.learning, self.replacement = gradient, learning, replacement
         self.decay, self.hardness, self.spread = decay, hardness, spread
@@ -260,7 +244,7 @@ class VectorQuantizer(nn.Module):
             self.ema_count.lerp_(counts.float(), 1 - self.decay)
             self.ema_sum.lerp_(sums, 1 - self.decay)
             total = self.ema_count.sum()
-            smoothed = (self.ema_count + _LAPLACE) / (total + self.size * _LAPLACE) * total
+            smoothed = (self.ema_count + LAPLACE) / (total + self.size * LAPLACE) * total
             self.codebook.copy_(self.ema_sum / smoothed[:, None])
         replaced = torch.empty(0, dtype=torch.int64, device=counts.device)
         if self.replacement is not None and int(self.steps) in self.replacement.steps:
@@ -272,12 +256,7 @@ class VectorQuantizer(nn.Module):
         return int((self.hits == 0).sum())
 
     def _flatten(self, z: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if z.ndim == 0 or z.shape[-1] != self.dim:
-            raise ValueError(f"this codebook takes latents (..., {self.dim}), not {tuple(z.shape)}")
-        flat = z.reshape(-1, self.dim).float()
-        # One pass; the sum of finite values overflows only in extreme cases, which get a look.
-        if not torch.isfinite(flat.detach().sum()) and not torch.isfinite(flat.detach()).all():
-            raise ValueError("latents hold NaN or infinite values")
+        flat = as_vectors(z, self.dim)
         if weights is None:
             return flat, None
         weights = weights.detach().float()
@@ -294,19 +273,11 @@ class VectorQuantizer(nn.Module):
         generator: Generators | None,
         weights: Tensor | None,
     ) -> Tensor:
-        match self.gradient:
-            case "straight_through":
-                return straight_through(flat, codewords)
-            case "rotation":
-                return rotation(flat, codewords)
-            case "soft":
-                return straight_through(self._soft(flat), codewords)
-        if generator is None:
-            raise ValueError(f"the gradient path {self.gradient!r} draws noise: pass a generator")
-        noise = normal(flat.shape, generator=generator, like=flat)
-        if self.gradient == "noise":
-            return noise_substitution(flat, codewords, noise, weights)
-        return directional(flat, codewords, noise, self.spread)
+        if self.gradient == "soft":
+            return straight_through(self._soft(flat), codewords)
+        return substitute(
+            self.gradient, flat, codewords, generator, weights=weights, spread=self.spread
+        )
 
     def _soft(self, flat: Tensor) -> Tensor:
         """Eq. 12: the softmax weighted sum of all codewords, rows in chunks."""
@@ -377,89 +348,6 @@ class VectorQuantizer(nn.Module):
         self.codebook.data[rows] = values.to(self.codebook)
 
 
-class ProductQuantizer(nn.Module):
-    """D values in G groups, each with a codebook of its own.
-
-    The index of a vector is that of its groups in mixed radix, the first group most significant,
-    so ``bits_per_vector`` is the sum of theirs.
-
-    Args:
-        quantizers: one for each group, in order.
-
-    Raises:
-        ValueError: for no groups, or more than 2^62 combinations.
-    """
-
-    def __init__(self, quantizers: Sequence[VectorQuantizer]) -> None:
-        super().__init__()
-        self.groups = nn.ModuleList(quantizers)
-        self._sizes = [quantizer.size for quantizer in quantizers]
-        self._dims = [quantizer.dim for quantizer in quantizers]
-        if not quantizers or math.prod(self._sizes) > 1 << 62:
-            raise ValueError("a product quantizer has 1 or more groups and at most 2^62 codewords")
-
-    @property
-    def bits_per_vector(self) -> float:
-        return sum(math.log2(size) for size in self._sizes)
-
-    def forward(
-        self, z: Tensor, *, generator: Generators | None = None, mask: Tensor | None = None
-    ) -> QuantizerOutput:
-        """(..., D) -> all groups' codewords; losses and statistics are means over the groups."""
-        parts = [
-            group(part, generator=generator, mask=mask)
-            for group, part in zip(self.groups, self._split(z), strict=True)
-        ]
-        return QuantizerOutput(
-            values=torch.cat([part.values for part in parts], dim=-1),
-            indices=self._join([part.indices for part in parts]),
-            losses=_mean_of([part.losses for part in parts]),
-            stats=_mean_of([part.stats for part in parts]),
-        )
-
-    def hard(self, z: Tensor) -> Tensor:
-        """(..., D) -> (..., D) float32: ``decode(encode(z))``."""
-        return self.decode(self.encode(z))
-
-    def encode(self, z: Tensor) -> Tensor:
-        """(..., D) -> (...) int64."""
-        pairs = zip(self.groups, self._split(z), strict=True)
-        return self._join([group.encode(part) for group, part in pairs])  # type: ignore[operator]
-
-    def decode(self, indices: Tensor) -> Tensor:
-        """(...) int64 -> (..., D) float32."""
-        values = []
-        for group, size in zip(reversed(self.groups), reversed(self._sizes), strict=True):
-            values.append(group.decode(indices % size))  # type: ignore[operator]
-            indices = torch.div(indices, size, rounding_mode="floor")
-        return torch.cat(values[::-1], dim=-1)
-
-    def initialise(self, z: Tensor, *, generator: torch.Generator) -> None:
-        """Start every group's codebook by k-means on latents (..., D)."""
-        for group, part in zip(self.groups, self._split(z), strict=True):
-            group.initialise(part, generator=generator)  # type: ignore[operator]
-
-    def after_step(self, *, generator: torch.Generator) -> list[Upkeep]:
-        """Every group's :meth:`VectorQuantizer.after_step`, in order."""
-        return [group.after_step(generator=generator) for group in self.groups]  # type: ignore[operator]
-
-    def _split(self, z: Tensor) -> tuple[Tensor, ...]:
-        if z.ndim == 0 or z.shape[-1] != sum(self._dims):
-            raise ValueError(f"latents are (..., {sum(self._dims)}), not {tuple(z.shape)}")
-        return torch.split(z, self._dims, dim=-1)
-
-    def _join(self, parts: list[Tensor]) -> Tensor:
-        index = torch.zeros_like(parts[0])
-        for part, size in zip(parts, self._sizes, strict=True):
-            index = index * size + part
-        return index
-
-
-def perplexity(usage: Tensor) -> Tensor:
-    """exp(entropy) of codeword probabilities (K,): how many codewords are in use, effectively."""
-    return torch.exp(-(usage * usage.clamp_min(1e-12).log()).sum())
-
-
 class _VQLosses(Function):
     """|z - sg[c]|^2 and |c - sg[z]|^2, means: one value, and one error kept for both gradients."""
 
@@ -495,34 +383,3 @@ def _vq_losses(z: Tensor, codewords: Tensor, valid: Tensor | None) -> tuple[Tens
         total = total + torch.dot(error, error)
     mean = total / max(1, z.numel())
     return mean, mean
-
-
-def _mean_of(parts: Sequence[object]) -> dict[str, Tensor]:
-    mappings = [dict(part) for part in parts]  # type: ignore[call-overload]
-    return {name: torch.stack([m[name] for m in mappings]).mean() for name in mappings[0]}
-
-
-def _distributed() -> bool:
-    # Asked at each call: a module may be built before the process group is.
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def all_reduce(values: Tensor) -> None:
-    """Sum over ranks, in place; nothing without a process group."""
-    if _distributed():
-        torch.distributed.all_reduce(values)
-
-
-def gather_vectors(vectors: Tensor) -> Tensor:
-    """The vectors of all ranks, in their order; ranks may hold different numbers."""
-    if not _distributed():
-        return vectors
-    world = torch.distributed.get_world_size()
-    own = torch.tensor([vectors.shape[0]], device=vectors.device)
-    counts = [torch.zeros_like(own) for _ in range(world)]
-    torch.distributed.all_gather(counts, own)
-    longest = max(int(count) for count in counts)
-    padded = functional.pad(vectors, (0, 0, 0, longest - vectors.shape[0]))
-    parts = [torch.zeros_like(padded) for _ in range(world)]
-    torch.distributed.all_gather(parts, padded)
-    return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])

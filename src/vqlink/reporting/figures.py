@@ -36,12 +36,17 @@ def codebook_figure(points: Tensor, codebooks: Mapping[str, Tensor]) -> str:
 
 
 def curves_figure(
-    panels: Sequence[tuple[str, Mapping[str, Curve]]], x_label: str, *, log: Sequence[int] = ()
+    panels: Sequence[tuple[str, Mapping[str, Curve]]],
+    x_label: str,
+    *,
+    log: Sequence[int] = (),
+    log_x: bool = False,
 ) -> str:
     """Named curves with bands, one panel for each (label of the y axis, curves).
 
     Args:
         log: numbers of the panels whose y axis is logarithmic.
+        log_x: whether the x axes are.
     """
     figure = _figure(4.6 * len(panels), 3.4)
     for place, (label, curves) in enumerate(panels):
@@ -58,11 +63,29 @@ def curves_figure(
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         if place in log:
             axes.set_yscale("log")
+        if log_x:
+            axes.set_xscale("log")
         axes.set_xlabel(x_label)
         axes.set_ylabel(label)
         axes.grid(visible=True, color="#E5E5E5", linewidth=0.6)
         if place == 0:
             axes.legend(fontsize=7, frameon=False)
+    return _svg(figure)
+
+
+def pictures_figure(rows: Mapping[str, Sequence[Tensor]], columns: Sequence[str]) -> str:
+    """Pictures (3, H, W) in [0, 1] in a grid with a name for each row and each column."""
+    figure = _figure(0.95 * len(columns) + 1.1, 0.98 * len(rows) + 0.2)
+    for down, (name, pictures) in enumerate(rows.items()):
+        for across, picture in enumerate(pictures):
+            axes = figure.add_subplot(len(rows), len(columns), down * len(columns) + across + 1)
+            axes.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if down == 0:
+                axes.set_title(columns[across], fontsize=7)
+            if across == 0:
+                axes.set_ylabel(name, fontsize=7)
     return _svg(figure)
 
 

@@ -5,7 +5,7 @@ image -> encoder -> codebook of each scale -> labels -> link -> labels -> codewo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,14 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vqlink.links.indices import IndexLink
-from vqlink.protocols import Point, QuantizerOutput, Transmission, VqlinkError
+from vqlink.digital.blocks import SURE
+from vqlink.links.indices import IndexLink, bits_to_labels, labels_to_bits
+from vqlink.protocols import Point, QuantizerOutput, Reception, Transmission, VqlinkError
 from vqlink.quantizers.labels import label_bits, neighbourly_labels
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import Generators, uniform
 from vqlink.systems.tiling import pad_to_multiple, tiled
 
 _TILE = 512  # pixels a side
+_RARE = 1e-6  # the least probability of a codeword
+_TRUST = 0.7  # weight of a ratio in a block that could not be decoded; see docs/vqdeepsc.md
 
 
 class MultiscaleImageEncoder(Protocol):
@@ -113,7 +116,12 @@ class IndexCode(nn.Module):
         return [cells * (stride // s) ** 2 for s in self._encoder.strides]
 
     def uses(self, height: int, width: int) -> int:
-        """Complex channel uses of an image: CRC, parity and padding included."""
+        """Complex channel uses of an image: CRC, parity and padding included.
+
+        Raises:
+            VqlinkError: for the upper bound, which sends nothing.
+        """
+        self._needed_codebooks()
         return self.link.uses(self.counts(height, width))
 
     def forward(self, x: Tensor, *, generator: Generators, flip: float = 0.0) -> IndexCodeOutput:
@@ -194,6 +202,43 @@ class IndexCode(nn.Module):
                 [_look_up(q, scale) for q, scale in zip(codebooks, scales, strict=True)]
             )
 
+        return self._tiled(image, cells, size)
+
+    @torch.no_grad()
+    def decode_soft(self, llr: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """What is known of each label's bits -> images (B, 3, *size) in [0, 1].
+
+        Each codeword is the mean of all that its label may be, weighted by their probabilities:
+        the estimate of least squared error of the feature. Bits that are certain give the codeword.
+
+        Args:
+            llr: (B, h, w, bits) log P(1) / P(0) of the labels of each scale.
+        """
+        codebooks, stride = self._needed_codebooks(), self._encoder.stride
+        widths = [label_bits(quantizer.size) for quantizer in codebooks]
+        cells = torch.cat(
+            [
+                functional.pixel_unshuffle(scale.permute(0, 3, 1, 2), stride // s)
+                for scale, s in zip(llr, self._encoder.strides, strict=True)
+            ],
+            dim=1,
+        )
+
+        def image(part: Tensor) -> Tensor:
+            known = [z.permute(0, 2, 3, 1) for z in self._from_cells(part, widths)]
+            return self._decoder(
+                [
+                    _expected(quantizer, self.labels(scale), known[scale])
+                    for scale, quantizer in enumerate(codebooks)
+                ]
+            )
+
+        return self._tiled(image, cells, size)
+
+    def _tiled(
+        self, image: Callable[[Tensor], Tensor], cells: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        stride = self._encoder.stride
         reach = -(-self._decoder.reach // stride)
         whole = tiled(image, cells, scale=stride, reach=reach, tile=_TILE // stride, unit=1)
         return whole[..., : size[0], : size[1]].float().clamp(0, 1)
@@ -203,7 +248,7 @@ class IndexCode(nn.Module):
         """Images (B, 3, H, W) of any size as indices across the channel and back.
 
         Every message is decoded from what arrived, so there are no outages; ``stats`` has the
-        part of the bits in lost blocks.
+        part of the bits in lost blocks. What the link makes of these is its ``lost``.
 
         Raises:
             ValueError: if ``x`` is not (B, 3, H, W).
@@ -211,19 +256,55 @@ class IndexCode(nn.Module):
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), not {tuple(x.shape)}")
         batch, _, height, width = x.shape
-        sent = tuple(self.labels(i)[indices] for i, indices in enumerate(self.encode(x)))
-        link = self.link(sent, point, generator=generator)
-        received = []
-        for scale, labels in enumerate(link.received):
-            known = torch.argsort(self.labels(scale))[labels.clamp_min(0)]
-            received.append(torch.where(labels < 0, -1, known))
+        link = self.link(self._labelled(x), point, generator=generator)
         return Transmission(
-            received=self.decode(received, (height, width)),
+            received=self._received(link.received, link.llr, (height, width)),
             uses=torch.full((batch,), link.uses, dtype=torch.int64),
             tx_power=link.tx_power,
             outage=torch.zeros(batch, dtype=torch.bool),
             stats=link.stats,
         )
+
+    @property
+    def layers(self) -> int:
+        return len(self.quantizers)
+
+    @torch.no_grad()
+    def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
+        """Images (B, 3, H, W) -> (B, uses) complex64; ``snr_db`` changes nothing: one rate."""
+        return self.link.modulate(self._labelled(x))
+
+    @torch.no_grad()
+    def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
+        """Equalised symbols (B, uses) -> images; ``stats["lost"]``: bits in blocks not good."""
+        out = self.link.demodulate(symbols, noise_var, self.counts(*size))
+        cells = [-(-side // self._encoder.stride) for side in size]
+        rows, columns = (
+            [side * (self._encoder.stride // s) for s in self._encoder.strides] for side in cells
+        )
+        maps = list(zip(rows, columns, strict=True))
+        batch = symbols.shape[0]
+        image = self._received(
+            [part.reshape(batch, *hw) for part, hw in zip(out.labels, maps, strict=True)],
+            [part.reshape(batch, *hw, -1) for part, hw in zip(out.llr, maps, strict=True)],
+            size,
+        )
+        return Reception(image, torch.zeros(len(image), dtype=torch.bool), {"lost": out.lost})
+
+    def _labelled(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.labels(i)[indices] for i, indices in enumerate(self.encode(x)))
+
+    def _received(
+        self, labels: Sequence[Tensor], llr: Sequence[Tensor], size: tuple[int, int]
+    ) -> Tensor:
+        """Images from labels (B, h, w), or from their bits' ratios where the link says so."""
+        if self.link.lost == "soft":
+            return self.decode_soft(llr, size)
+        indices = [
+            torch.where(found < 0, -1, torch.argsort(self.labels(i))[found.clamp_min(0)])
+            for i, found in enumerate(labels)
+        ]
+        return self.decode(indices, size)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -239,10 +320,12 @@ class IndexCode(nn.Module):
         ]
         return self._decoder(hard)[..., :height, :width].float().clamp(0, 1)
 
-    def _from_cells(self, cells: Tensor) -> list[Tensor]:
-        """The inverse of the cells of :meth:`encode`: (B, 1, h, w) of each scale."""
+    def _from_cells(self, cells: Tensor, channels: Sequence[int] | None = None) -> list[Tensor]:
+        """The inverse of :meth:`encode`'s cells: (B, 1 or ``channels``, h, w) of each scale."""
         factors = [self._encoder.stride // s for s in self._encoder.strides]
-        parts = torch.split(cells, [factor**2 for factor in factors], dim=1)
+        channels = channels or [1] * len(factors)
+        sizes = [n * factor**2 for n, factor in zip(channels, factors, strict=True)]
+        parts = torch.split(cells, sizes, dim=1)
         return [
             functional.pixel_shuffle(part, factor)
             for part, factor in zip(parts, factors, strict=True)
@@ -263,6 +346,28 @@ class IndexCode(nn.Module):
     @property
     def _decoder(self) -> MultiscaleImageDecoder:
         return self.decoder  # type: ignore[return-value]
+
+
+def _expected(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor:
+    """The mean codeword given (..., bits) ratios of its label's bits -> (..., D).
+
+    A codeword's probability before anything arrived is how often training used it, where running
+    means have counted that.
+    """
+    codebook = quantizer.codebook.detach()
+    width = llr.shape[-1]
+    ones = labels_to_bits(labels[None], width).reshape(-1, width)
+    flat = _TRUST * llr.reshape(-1, width)
+    score = functional.logsigmoid(flat) @ ones.T + functional.logsigmoid(-flat) @ (1 - ones).T
+    if quantizer.learning == "ema":
+        used = quantizer.ema_count / quantizer.ema_count.sum()
+        score = score + used.clamp_min(_RARE).log()
+    expected = torch.softmax(score, dim=-1) @ codebook
+    # Certain bits leave one codeword, which the sum would only round.
+    certain = (llr.abs() >= SURE).all(dim=-1).flatten()
+    place = torch.argsort(labels)[bits_to_labels((llr > 0).float().flatten(-2), width)].flatten()
+    expected = torch.where(certain[:, None], codebook[place], expected)
+    return expected.reshape(*llr.shape[:-1], -1)
 
 
 def _look_up(quantizer: VectorQuantizer, indices: Tensor) -> Tensor:

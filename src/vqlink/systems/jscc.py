@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from vqlink.links.values import ValuesLink
-from vqlink.protocols import LinkOutput, Point, Quantizer, QuantizerOutput, Transmission
+from vqlink.protocols import (
+    LinkOutput,
+    Point,
+    Quantizer,
+    QuantizerOutput,
+    Reception,
+    Transmission,
+)
 from vqlink.rng import Generators
 from vqlink.systems.tiling import pad_to_multiple, tiled
 from vqlink.units import to_db
@@ -161,6 +168,34 @@ class JSCC(nn.Module):
         snr = Point(snr_db=snr_db).snr(latents.shape[0], latents.device)
         (latents,) = self.link.unmix((latents,))
         return self._image(latents, snr, size)
+
+    @property
+    def layers(self) -> int:
+        return 1
+
+    def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
+        """As :meth:`encode`, each message as one row (B, uses)."""
+        return self.encode(x, snr_db).flatten(1)
+
+    @torch.no_grad()
+    def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
+        """As :meth:`decode`, told the SNR of ``noise_var``.
+
+        Symbols of one message may differ in their noise (carriers of a multipath channel). Each is
+        then weighed as the linear estimate of least error weighs it, 1 / (1 + N_i), relative to the
+        flat channel of the same mean error, whose SNR the net is told.
+        """
+        error = (noise_var / (1 + noise_var)).mean(dim=1, keepdim=True)
+        flat = (error / (1 - error)).clamp_min(1e-10)
+        weighed = symbols * (1 + flat) / (1 + noise_var)
+        if self.link.equalizer == "mmse":
+            weighed = weighed / (1 + flat)
+        stride = self._encoder.stride
+        rows, columns = -(-size[0] // stride), -(-size[1] // stride)
+        image = self.decode(
+            weighed.reshape(symbols.shape[0], rows, columns, -1), -to_db(flat[:, 0]), size
+        )
+        return Reception(image, torch.zeros(symbols.shape[0], dtype=torch.bool))
 
     @torch.no_grad()
     def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:

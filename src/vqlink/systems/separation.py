@@ -24,14 +24,14 @@ from vqlink.digital.hevc import HEVCCodec
 from vqlink.digital.mcs import MCS, parse_mcs
 from vqlink.digital.modem import demap_symbols, map_bits
 from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
-from vqlink.protocols import Point, Transmission, VqlinkError
+from vqlink.protocols import Point, Reception, Transmission, VqlinkError
 from vqlink.rng import Generators
 from vqlink.systems.rate_choice import choose_mcs
 
 Budget = Callable[[int, int], int]
 """(height, width) -> complex channel uses."""
 
-_CODECS = ("hevc", "jpeg", "jpeg2000", "webp", "avif", "bpg")
+CODECS = ("hevc", "jpeg", "jpeg2000", "webp", "avif", "bpg")
 
 
 class Separation:
@@ -106,8 +106,7 @@ class Separation:
     def _one(self, image: Tensor, uses: int, point: Point, random: torch.Generator) -> _Received:
         mcs = self.mcs or choose_mcs(self.channel, point, uses, image.numel(), self.code.name)
         frame = self.code.plan(uses, mcs.bits_per_symbol, float(mcs.rate))
-        pixels = torch.round(image.clamp(0, 1) * 255).to(torch.uint8)
-        fit = self._fit(pixels, self.code.capacity(frame)) if frame else None
+        fit = self._fit(_pixels(image), self.code.capacity(frame)) if frame else None
         if frame is None:  # not one block fits: nothing goes on the air
             return _Received(_mid_grey(image), 0.0, True, mcs, 0, -1)
         payload = fit.payload if fit else b""
@@ -132,9 +131,72 @@ class Separation:
         arrived = self.channel(symbols[None], point, generator=random)
         equalised = zero_forcing(arrived.y, arrived.gain)[0]
         noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
-        noise_var = noise_var.expand(1, symbols.numel())[0]
-        llr = demap_symbols(equalised, noise_var, frame.bits_per_symbol)
+        return self._bytes(equalised, noise_var.expand(1, symbols.numel())[0], frame)
+
+    def _bytes(self, symbols: Tensor, noise_var: Tensor, frame: Frame) -> bytes | None:
+        llr = demap_symbols(symbols, noise_var, frame.bits_per_symbol)
         return self.code.decode(llr, frame)
+
+    @property
+    def layers(self) -> int:
+        return 1
+
+    def at(self, snr_db: float, height: int, width: int) -> Separation:
+        """This link with the scheme that it takes at ``snr_db`` for a picture of that size."""
+        uses, point = self.budget(height, width), Point(snr_db=snr_db)
+        mcs = self.mcs or choose_mcs(self.channel, point, uses, 3 * height * width, self.code.name)
+        return Separation(self.codec, self.channel, self.budget, mcs, code=self.code)
+
+    def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
+        """Images (B, 3, H, W) -> (B, uses) complex64.
+
+        Raises:
+            VqlinkError: when the coarsest payload does not fit.
+        """
+        return torch.stack([self._symbols(image, snr_db) for image in x])
+
+    def _symbols(self, image: Tensor, snr_db: float) -> Tensor:
+        height, width = image.shape[1:]
+        link = self.at(snr_db, height, width)
+        frame = link._planned(height, width)
+        fit = self._fit(_pixels(image), self.code.capacity(frame)) if frame else None
+        if frame is None or fit is None:
+            raise VqlinkError(
+                f"{width}x{height} pixels do not fit into {self.uses(height, width)} channel uses "
+                f"by {link.name}: raise the rho or the SNR"
+            )
+        return map_bits(self.code.encode(fit.payload, frame), frame.bits_per_symbol)
+
+    def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
+        """Equalised symbols (B, uses) -> images; a message whose CRC fails is mid-grey.
+
+        Raises:
+            ValueError: for a link without a fixed MCS, or too few symbols for one block.
+        """
+        frame = self._planned(*size)
+        if frame is None:
+            raise ValueError("no block fits into these channel uses")
+        images: list[Tensor | None] = []
+        for row, variance in zip(symbols, noise_var, strict=True):
+            payload = self._bytes(row, variance, frame)
+            images.append(None if payload is None else self._decode(payload, *size))
+        grey = _mid_grey(torch.empty(3, *size))
+        return Reception(
+            torch.stack([grey if image is None else image for image in images]),
+            torch.tensor([image is None for image in images]),
+        )
+
+    def holds(self, uses: int) -> bool:
+        """Whether one block fits into so many channel uses; for a link with a fixed MCS."""
+        return self._plan(uses) is not None
+
+    def _planned(self, height: int, width: int) -> Frame | None:
+        return self._plan(self.budget(height, width))
+
+    def _plan(self, uses: int) -> Frame | None:
+        if self.mcs is None:
+            raise ValueError("a link without a fixed MCS has no frame")
+        return self.code.plan(uses, self.mcs.bits_per_symbol, float(self.mcs.rate))
 
     def _decode(self, payload: bytes, height: int, width: int) -> Tensor | None:
         try:
@@ -192,9 +254,13 @@ def build_codec(name: str) -> SourceCodec:
                 raise VqlinkError("bpg needs bpgenc and bpgdec on the PATH; hevc is built in")
             return BPGCodec()
         case _:
-            close = difflib.get_close_matches(name, _CODECS, n=1)
+            close = difflib.get_close_matches(name, CODECS, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise VqlinkError(f"unknown codec {name!r}{hint} (known: {', '.join(_CODECS)})")
+            raise VqlinkError(f"unknown codec {name!r}{hint} (known: {', '.join(CODECS)})")
+
+
+def _pixels(image: Tensor) -> Tensor:
+    return torch.round(image.clamp(0, 1) * 255).to(torch.uint8)
 
 
 def _mid_grey(image: Tensor) -> Tensor:

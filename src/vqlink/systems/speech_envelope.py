@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from vqlink.digital.laplace import Ints
 from vqlink.layers.mdct import HOP
 from vqlink.protocols import QuantizerOutput
+from vqlink.quantizers.gradients import GradientPath, Learning
 from vqlink.quantizers.replacement import Replacement
-from vqlink.quantizers.vector import GradientPath, Learning, VectorQuantizer
+from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import Generators
 
 EDGES = (0, 4, 8, 12, 16, 20, 25, 30, 36, 43, 51, 60, 71, 84, 99, 117, 138, 163, 194, 235, 320)

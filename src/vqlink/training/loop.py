@@ -13,14 +13,17 @@ from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from vqlink.config.schema import Recipe
+from vqlink.config.schema import Recipe, TextSource
+from vqlink.config.text import recipe_tokenizer
+from vqlink.links.bits import LONGEST
 from vqlink.protocols import VqlinkError
 from vqlink.sources.crops import RandomCrops
 from vqlink.sources.datasets import open_images
+from vqlink.sources.text import TokenBatches, open_sentences
 from vqlink.training.checkpoint import STATE_NAME
 from vqlink.training.interrupt import Interrupt
 from vqlink.training.trainer import Trainer, check_same_recipe
-from vqlink.training.validation import Validation
+from vqlink.training.validation import TextValidation, Validation
 
 
 @dataclass(frozen=True)
@@ -131,14 +134,8 @@ def _work(
     progress: bool,
 ) -> int:
     """What each process does; returns the finished steps."""
-    source = RandomCrops(
-        open_images(recipe.source.train),
-        recipe.source.crop,
-        seed=recipe.training.seed,
-        rank=fabric.global_rank,
-        scales=recipe.source.scales,
-    )
-    validation = Validation(recipe)
+    source = _source(recipe, fabric.global_rank)
+    validation = TextValidation(recipe) if isinstance(source, TokenBatches) else Validation(recipe)
     trainer = Trainer(recipe, folder, fabric, source, initial=initial, resume=resume)
     step = trainer.run(validation, progress=progress)
     if torch.distributed.is_initialized():
@@ -151,3 +148,20 @@ def _work(
             fabric.barrier()
         torch.distributed.destroy_process_group()
     return step
+
+
+def _source(recipe: Recipe, rank: int) -> RandomCrops | TokenBatches:
+    source, seed = recipe.source, recipe.training.seed
+    if isinstance(source, TextSource):
+        return TokenBatches(
+            open_sentences(source.train),
+            recipe_tokenizer(recipe),
+            source.vocabulary,
+            longest=LONGEST,
+            seed=seed,
+            rank=rank,
+            scramble=source.scramble,
+        )
+    return RandomCrops(
+        open_images(source.train), source.crop, seed=seed, rank=rank, scales=source.scales
+    )

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vqlink.config.schema import Recipe
+from vqlink.layers.transformer import length_mask
 from vqlink.protocols import Point
+from vqlink.rng import uniform
 from vqlink.systems.index_code import IndexCode, IndexCodeOutput
 from vqlink.systems.jscc import JSCC, JSCCOutput
+from vqlink.systems.text_code import TextCode
 from vqlink.units import from_db
+
+# 60 dB: a message that came through this well teaches nothing more.
+_LEAST_ERROR = 1e-6
 
 
 def loss_of(
@@ -28,13 +35,17 @@ def loss_of(
     Returns:
         The scalar to minimise, and the scalars it is made of. ``mse`` and ``ms_ssim`` (which is
         1 - MS-SSIM) are the ones that are trained, each message weighted by its SNR
-        (``snr_slope``); ``plain_mse`` the mean without weights.
+        (``snr_slope``); ``plain_mse`` the mean without weights. ``log_mse`` is the mean of the
+        messages' log errors, so of their PSNR, which weighs easy pictures and clear channels as
+        much as the others and needs no slope.
     """
     errors = (output.received - sent).square().flatten(1).mean(dim=1)
     # Balanced round the middle of the range, so that the slope doesn't change the loss's size.
     middle = sum(recipe.training.snr_db) / 2
     weights = from_db(recipe.training.snr_slope * (snr_db - middle))
     parts = {"mse": (errors * weights).mean(), **output.quantized.losses}
+    if "log_mse" in recipe.losses:
+        parts["log_mse"] = errors.clamp_min(_LEAST_ERROR).log().mean()
     if "ms_ssim" in recipe.losses:
         parts["ms_ssim"] = (_dissimilarity(output.received, sent) * weights).mean()
     total = torch.stack([weight * parts[name] for name, weight in recipe.losses.items()]).sum()
@@ -111,3 +122,40 @@ class IndexObjective(nn.Module):
         images = sent.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         output = self.system(images, generator=generator, flip=self.recipe.training.flip)
         return *index_loss_of(output, images, self.recipe), output.received.reshape(sent.shape)
+
+
+class TextObjective(nn.Module):
+    """Of a text code: cross-entropy of each token, across a channel of random quality."""
+
+    def __init__(self, system: TextCode, recipe: Recipe) -> None:
+        super().__init__()
+        self.system, self.config = system, recipe.training
+
+    def forward(
+        self, tokens: Tensor, lengths: Tensor, *, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, L) tokens and (B,) lengths -> the loss and its named parts."""
+        batch, longest = tokens.shape
+        low, high = self.config.probability or self.config.snr_db
+        level = low + (high - low) * uniform((batch,), generator=generator, like=lengths)
+        point = Point(probability=level) if self.config.probability else Point(snr_db=level)
+        before = self._before(tokens, generator)
+        output = self.system(tokens, lengths, before, point, generator=generator)
+        real = length_mask(lengths, longest)
+        logits, targets = output.logits[real].float(), tokens[real]
+        loss = functional.cross_entropy(logits, targets)
+        right = (logits.detach().argmax(dim=-1) == targets).float().mean()
+        return loss, {
+            "cross_entropy": loss,
+            "forced_accuracy": right,
+            "saturation": output.quantized.stats["saturation"],
+        }
+
+    def _before(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        """The token before each, some replaced by any other: what a free run may have decided."""
+        decoder = self.system.decoder
+        vocabulary, start = int(decoder.vocabulary), int(decoder.start)  # type: ignore[arg-type]
+        before = functional.pad(tokens[:, :-1], (1, 0), value=start)
+        wrong = uniform(tokens.shape, generator=generator, like=tokens) < self.config.token_dropout
+        others = uniform(tokens.shape, generator=generator, like=tokens) * vocabulary
+        return torch.where(wrong, others.long(), before)

@@ -24,8 +24,9 @@ from rich.progress import (
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from vqlink.config.build import build_system
+from vqlink.config.build import LearnedSystem, build_system
 from vqlink.config.schema import CodebooksConfig, Recipe, SoftToHardConfig, TrainingConfig
+from vqlink.config.text import build_text_code, save_text_weights
 from vqlink.config.weights import load_overlap, read_tensors, save_weights
 from vqlink.protocols import VqlinkError
 from vqlink.quantizers.constellation import ConstellationQuantizer
@@ -34,14 +35,16 @@ from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.quantizers.replacement import reset_moments
 from vqlink.rng import stream, uniform
 from vqlink.sources.crops import RandomCrops
+from vqlink.sources.text import TokenBatches
 from vqlink.systems.index_code import IndexCode
+from vqlink.systems.text_code import TextCode
 from vqlink.training.adversary import Adversary
 from vqlink.training.checkpoint import STATE_NAME, Rival, load_state, read_header, save_state
 from vqlink.training.ema import Ema
 from vqlink.training.interrupt import Interrupt
 from vqlink.training.log import TrainingLog
-from vqlink.training.objective import IndexObjective, Objective
-from vqlink.training.validation import Validation
+from vqlink.training.objective import IndexObjective, Objective, TextObjective
+from vqlink.training.validation import AnyValidation
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -63,7 +66,7 @@ class Trainer:
         recipe: what to train.
         folder: where state, weights and logs go.
         fabric: devices and precision; ``launch`` has been called.
-        source: training crops; each rank draws its own.
+        source: training crops or sentences; each rank draws its own.
         initial: weights folder to start from, in place of the recipe's ``init_from``.
         resume: go on from the folder's state; nothing else is read then.
 
@@ -76,14 +79,19 @@ class Trainer:
         recipe: Recipe,
         folder: Path,
         fabric: Fabric,
-        source: RandomCrops,
+        source: RandomCrops | TokenBatches,
         *,
         initial: Path | None = None,
         resume: bool = False,
     ) -> None:
         self.recipe, self.folder, self.fabric, self.source = recipe, folder, fabric, source
         self.config = recipe.training
-        self.system = build_system(recipe)
+        self.system: LearnedSystem | TextCode
+        if isinstance(source, TokenBatches):
+            self.system = build_text_code(recipe)
+            self.system.learn_statistics(source.lengths, source.counts())
+        else:
+            self.system = build_system(recipe)
         if resume:
             check_same_recipe(self.state_path, recipe)
         self.fresh = not resume and initial is None and self.config.init_from is None
@@ -102,7 +110,9 @@ class Trainer:
         self.model: nn.Module
         self.optimizer: Optimizer
         objective: nn.Module
-        if isinstance(self.system, IndexCode):
+        if isinstance(self.system, TextCode):
+            objective = TextObjective(self.system, recipe)
+        elif isinstance(self.system, IndexCode):
             objective = IndexObjective(self.system, recipe)
         else:
             objective = Objective(self.system, recipe)
@@ -140,18 +150,7 @@ class Trainer:
             quantizer = self.system.quantizer
             assert isinstance(quantizer, QAMQuantizer | ConstellationQuantizer)
             quantizer.set_hardness(start + (end - start) * self.step / config.steps)
-        noise = stream(config.seed, "train", self.step, rank)
-        low, high = config.snr_db
-        snr = low + (high - low) * uniform((config.messages,), generator=noise)
-        snr = self.fabric.to_device(snr)
-        sent = self.source.batch(self.step, config.messages * config.windows)
-        sent = self.fabric.to_device(sent).unflatten(0, (config.messages, config.windows))
-        if self.step == 0 and self.fresh:
-            self._start_codebooks(sent)
-        loss, parts, received = self.model(sent, snr, generator=noise)
-        if self.adversary is not None:
-            fooling = self.adversary.generator_loss(received.flatten(0, 1))
-            loss, parts = loss + self.adversary.weight * fooling, {**parts, "fooling": fooling}
+        loss, parts, pictures = self._losses(stream(config.seed, "train", self.step, rank))
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         norm = torch.as_tensor(
@@ -166,8 +165,8 @@ class Trainer:
             )
         self.optimizer.step()
         self._keep_up_quantizers()
-        if self.adversary is not None:
-            parts["adversary"] = self.adversary.step(received.flatten(0, 1), sent.flatten(0, 1))
+        if self.adversary is not None and pictures is not None:
+            parts["adversary"] = self.adversary.step(*pictures)
         self.step += 1
         self.ema.update(self.system, self.step)
         logged = {
@@ -177,6 +176,27 @@ class Trainer:
             "learning_rate": torch.tensor(rate),
         }
         return {name: value.detach() for name, value in logged.items()}
+
+    def _losses(
+        self, noise: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, Tensor] | None]:
+        """The loss, its named parts, and of pictures the (received, sent) ones."""
+        config, device = self.config, self.fabric.to_device
+        if isinstance(self.source, TokenBatches):
+            batch = self.source.batch(self.step, config.messages * config.windows)
+            return *self.model(*(device(part) for part in batch), generator=noise), None
+        low, high = config.snr_db
+        snr = device(low + (high - low) * uniform((config.messages,), generator=noise))
+        sent = device(self.source.batch(self.step, config.messages * config.windows))
+        sent = sent.unflatten(0, (config.messages, config.windows))
+        if self.step == 0 and self.fresh:
+            self._start_codebooks(sent)
+        loss, parts, received = self.model(sent, snr, generator=noise)
+        pictures = (received.flatten(0, 1), sent.flatten(0, 1))
+        if self.adversary is not None:
+            fooling = self.adversary.generator_loss(pictures[0])
+            loss, parts = loss + self.adversary.weight * fooling, {**parts, "fooling": fooling}
+        return loss, parts, pictures
 
     def _start_codebooks(self, sent: Tensor) -> None:
         config = self.recipe.quantizer
@@ -213,7 +233,11 @@ class Trainer:
                 recipe=self.recipe.model_dump_json(),
                 rival=self._rival,
             )
-            save_weights(self.folder / "weights", self.ema.state, self.recipe)
+            weights = self.folder / "weights"
+            if isinstance(self.source, TokenBatches):
+                save_text_weights(weights, self.ema.state, self.recipe, self.source.tokenizer)
+            else:
+                save_weights(weights, self.ema.state, self.recipe)
 
     def _label_codewords(self, system: IndexCode) -> None:
         """Labels for the averaged codebooks, which are the ones that ship.
@@ -226,7 +250,7 @@ class Trainer:
             averaged = self.ema.state[f"quantizers.{scale}.codebook"]
             self.ema.state[f"labels{scale}"].copy_(neighbourly_labels(averaged.cpu()))
 
-    def run(self, validation: Validation, *, progress: bool = True) -> int:
+    def run(self, validation: AnyValidation, *, progress: bool = True) -> int:
         """Steps until the last one or until Ctrl-C or SIGTERM; saves; returns the steps done."""
         config, first = self.config, self.fabric.is_global_zero
         with (

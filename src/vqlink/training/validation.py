@@ -6,10 +6,12 @@ from torch import Tensor
 
 from vqlink.config.build import build_system
 from vqlink.config.schema import Recipe
+from vqlink.config.text import build_text_code, recipe_tokenizer
 from vqlink.metrics.image import psnr
 from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.datasets import open_images
+from vqlink.sources.text import open_sentences
 from vqlink.systems.index_code import IndexCode
 from vqlink.training.ema import Ema
 
@@ -44,3 +46,38 @@ class Validation:
                 total += float(psnr(sent.received, image[None]))
             figures[f"psnr@{snr_db:g}dB"] = total / len(self.images)
         return figures
+
+
+class TextValidation:
+    """Part of the validation sentences' tokens that arrive, free-running, at each point."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.system = build_text_code(recipe).eval()
+        self.sentences: list[str] = []
+        if recipe.source.validation is not None:
+            self.sentences = open_sentences(recipe.source.validation)[: recipe.evaluation.samples]
+            self.system.tokenizer = recipe_tokenizer(recipe)
+
+    def run(self, ema: Ema) -> dict[str, float]:
+        """``{"token_accuracy@0.2": ...}``; empty where the recipe names no sentences."""
+        self.system.load_state_dict(ema.state)
+        if not self.sentences:
+            return {}
+        sent = [self.system.tokens(sentence) for sentence in self.sentences]
+        points = self.recipe.evaluation.probability
+        binary = self.recipe.link.channel.kind in ("bec", "bsc")
+        figures = {}
+        for value in points if binary else self.recipe.evaluation.snr_db:
+            point = Point(probability=value) if binary else Point(snr_db=value)
+            noise = stream(self.recipe.training.seed, "validation", value)
+            received = self.system.decode(self.system.carry(sent, point, generator=noise))
+            right = sum(
+                sum(a == b for a, b in zip(tokens, heard, strict=False))
+                for tokens, heard in zip(sent, received, strict=True)
+            )
+            figures[f"token_accuracy@{value:g}"] = right / sum(map(len, sent))
+        return figures
+
+
+AnyValidation = Validation | TextValidation

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from vqlink.config.channels import channel_name
@@ -24,12 +23,19 @@ from vqlink.config.schema import (
     SoftToHardConfig,
     ValuesLinkConfig,
 )
-from vqlink.config.weights import load_weights, read_config, read_tensors, save_weights
+from vqlink.config.weights import (
+    MODEL_NAME,
+    load_weights,
+    read_config,
+    read_tensors,
+    save_weights,
+    sha256_of,
+)
 from vqlink.metrics.image import psnr
 from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.images import open_image
-from vqlink.zoo.catalogue import MANIFEST, ZOO, Entry, Expected, entries
+from vqlink.zoo.catalogue import MANIFEST, ZOO, Entry, Expected, entries, to_json
 
 _CASE, _SIDE, _SNR_DB, _SEED = "sample:astronaut", 256, 10.0, 0
 
@@ -38,9 +44,19 @@ def add(folder: Path) -> Entry:
     """Copy one weights folder into the zoo and its manifest; replaces one of the same name."""
     recipe = read_config(folder)
     target = ZOO / "weights" / recipe.name
-    sha256 = save_weights(target, read_tensors(folder), recipe, half=True)
-    system, _ = load_weights(target)
-    entry = Entry(
+    save_weights(target, read_tensors(folder), recipe, half=True)
+    entry = describe(target)
+    kept = {e.name: e for e in entries() if e.name != entry.name} | {entry.name: entry}
+    listed = [to_json(e) for e in sorted(kept.values(), key=lambda e: e.name)]
+    MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
+    entries.cache_clear()
+    return entry
+
+
+def describe(folder: Path) -> Entry:
+    """The manifest's entry of a weights folder; the expected figure is measured."""
+    system, recipe = load_weights(folder)
+    return Entry(
         name=recipe.name,
         recipe=recipe.name,
         paper=recipe.paper,
@@ -49,15 +65,10 @@ def add(folder: Path) -> Entry:
         rho=recipe.rho,
         bits=bits_per_use(recipe),
         params=sum(parameter.numel() for parameter in system.parameters()),
-        sha256=sha256,
-        expected=Expected(_CASE, _SIDE, _SNR_DB, _SEED, measure_expected(target)),
+        sha256=sha256_of(folder / MODEL_NAME),
+        expected=Expected(_CASE, _SIDE, _SNR_DB, _SEED, measure_expected(folder)),
         featured=is_featured(recipe),
     )
-    kept = {e.name: e for e in entries() if e.name != entry.name} | {entry.name: entry}
-    listed = [{**asdict(e), "rho": str(e.rho)} for e in sorted(kept.values(), key=lambda e: e.name)]
-    MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
-    entries.cache_clear()
-    return entry
 
 
 def is_featured(recipe: Recipe) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vqlink.config.build import LearnedSystem
 from vqlink.config.schema import Recipe
@@ -16,6 +19,15 @@ from vqlink.protocols import VqlinkError
 
 ZOO = Path(str(resources.files("vqlink.zoo")))
 MANIFEST = ZOO / "manifest.json"
+
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _ratio(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,6}/[1-9][0-9]{0,5}", value):
+        raise ValueError("a ratio is written as in 1/12")
+    return Fraction(value)
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,8 @@ class Expected:
         seed: of the noise.
         psnr_db: the figure.
     """
+
+    __pydantic_config__ = _STRICT
 
     case: str
     side: int
@@ -46,15 +60,17 @@ class Entry:
         featured: one of those that ``vqlink send`` takes where no system is named.
     """
 
+    __pydantic_config__ = _STRICT
+
     name: str
     recipe: str
     paper: str
     source: str
     channel: str
-    rho: Fraction
+    rho: Annotated[Fraction, BeforeValidator(_ratio)]
     bits: float | None
     params: int
-    sha256: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     expected: Expected
     featured: bool = False
 
@@ -63,15 +79,43 @@ class Entry:
         return ZOO / "weights" / self.name
 
 
+_T = TypeVar("_T")
+_ENTRY, _ENTRIES = TypeAdapter(Entry), TypeAdapter(tuple[Entry, ...])
+
+
 @lru_cache(maxsize=1)
 def entries() -> tuple[Entry, ...]:
-    """All weights in the manifest."""
+    """All weights in the manifest.
+
+    Raises:
+        VqlinkError: when the file is damaged.
+    """
     if not MANIFEST.exists():
         return ()
-    return tuple(
-        Entry(**{**item, "rho": Fraction(item["rho"]), "expected": Expected(**item["expected"])})
-        for item in json.loads(MANIFEST.read_text())
-    )
+    return _parsed(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
+
+
+def parse_entry(text: str | bytes, name: str) -> Entry:
+    """One entry from its JSON; ``name`` is used in error messages.
+
+    Raises:
+        VqlinkError: when it is none.
+    """
+    return _parsed(_ENTRY, text, name)
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """What :func:`parse_entry` reads, as plain data."""
+    return {**asdict(entry), "rho": f"{entry.rho.numerator}/{entry.rho.denominator}"}
+
+
+def _parsed(adapter: TypeAdapter[_T], text: str | bytes, name: str) -> _T:
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise VqlinkError(f"{name} is no manifest of vqlink: {where}: {first['msg']}") from None
 
 
 def find(name: str) -> Entry:
@@ -88,11 +132,19 @@ def find(name: str) -> Entry:
 
 
 def load_system(name_or_folder: str) -> tuple[LearnedSystem, Recipe, str]:
-    """A learned system by zoo name or weights folder: (system, recipe, sha256 of its weights).
+    """A learned system by zoo name, weights folder or ``hf://ORG/NAME``.
+
+    Returns:
+        The system, its recipe and the sha256 of its weights.
 
     Raises:
-        VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
+        VqlinkError: for an unknown name, or weights that aren't what the manifest says.
     """
+    if name_or_folder.startswith("hf://"):
+        from vqlink.zoo.hub import fetch
+
+        fetched, entry = fetch(name_or_folder)
+        return (*load_weights(fetched), entry.sha256)
     folder = Path(name_or_folder)
     if any(entry.name == name_or_folder for entry in entries()):
         entry = find(name_or_folder)
@@ -107,6 +159,8 @@ def load_system(name_or_folder: str) -> tuple[LearnedSystem, Recipe, str]:
 
 def load(name_or_folder: str) -> LearnedSystem:
     """A learned system, ready to ``encode``, ``transmit`` and ``decode``.
+
+    Takes a zoo name, a weights folder or ``hf://ORG/NAME[@REVISION]``.
 
     Example:
         >>> from vqlink import load

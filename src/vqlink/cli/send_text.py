@@ -1,0 +1,191 @@
+"""``vqlink send`` of a sentence or a text file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqlink.cli.options import check_folder, check_snr, file_name, print_json
+from vqlink.errors import VqlinkError
+
+if TYPE_CHECKING:
+    from vqlink.evaluation.text import TextArrival
+
+_AGAINST = ("huffman+ldpc5g", "huffman+turbo")
+_SHOWN = 20
+_OTHER_FILES = (
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".wav",
+    ".flac", ".mp3", ".ogg", ".parquet",
+)  # fmt: skip
+
+
+def is_text(source: str, channel: str, systems: Sequence[str]) -> bool:
+    """Whether INPUT is a text: a .txt file, or words that name no other file or sample.
+
+    A single word could be a name misspelt: it is a text for bits' channels and text systems only.
+    """
+    if source.lower().endswith(".txt"):
+        return True
+    names_a_file = source.startswith("sample:") or source.lower().endswith(_OTHER_FILES)
+    if names_a_file or os.path.lexists(source):
+        return False
+    if channel.strip().lower() in ("bec", "bsc"):
+        return True
+    if any(name.startswith(("text-", "huffman")) for name in systems):
+        return True
+    return not source.strip() or any(c.isspace() for c in source) or not source.isascii()
+
+
+def read_text(source: str) -> list[str]:
+    """The sentences of a file, or of the words themselves.
+
+    Raises:
+        VqlinkError: when there is nothing to send, or a file can't be read.
+    """
+    from vqlink.sources.text import open_sentences, split_sentences
+
+    if source.lower().endswith(".txt"):
+        lines = open_sentences(source)
+        sentences = [sentence for line in lines for sentence in split_sentences(line)]
+    else:
+        sentences = split_sentences(source)
+    if not sentences:
+        raise VqlinkError("there is nothing to send: INPUT is an empty text")
+    return sentences
+
+
+def send_text_command(
+    source: str,
+    systems: list[str] | None,
+    channel: str,
+    *,
+    snr: float,
+    erasure: float | None,
+    flip: float | None,
+    modem: str | None,
+    against: list[str] | None,
+    out: Path,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Send a text by each system, a frame a sentence, and print what each receiver reads."""
+    sentences = read_text(source)
+    value = _probability(channel, erasure, flip)
+    check_snr([snr])
+    if modem not in (None, "bpsk", "qpsk"):
+        raise VqlinkError(f"--modem of a text is bpsk or qpsk, not {modem!r}")
+    from rich.console import Console
+
+    from vqlink.config.channels import channel_name, parse_channel
+    from vqlink.evaluation.text import DEFAULT_CODE, frames, open_text_systems, send_text
+    from vqlink.protocols import Point
+
+    config = parse_channel(channel)
+    names = list(dict.fromkeys([*(systems or [DEFAULT_CODE]), *(against or _AGAINST)]))
+    opened = open_text_systems(
+        names, config, bits_per_symbol={None: None, "bpsk": 1, "qpsk": 2}[modem]
+    )
+    check_folder(out)
+    point = Point(snr_db=snr) if value is None else Point(probability=value)
+    sentences = frames(next((s for s in opened if "+" not in s.name), None), sentences)
+    console = Console(stderr=True, quiet=as_json)
+    with console.status("sending") as status:
+        arrivals = send_text(
+            sentences, opened, channel=config, point=point, seed=seed, progress=status.update
+        )
+    where = f"{channel_name(config)} at " + (f"{snr:g} dB" if value is None else f"{value:g}")
+    _write(sentences, arrivals, out)
+    if as_json:
+        axis = {"snr_db": snr} if value is None else {"probability": value}
+        print_json({"sentences": sentences, "rows": [_row(a, config.kind, axis) for a in arrivals]})
+        return
+    _print(sentences, arrivals, where)
+    print(f"\nTexts and rows are in {out}")
+
+
+def _probability(channel: str, erasure: float | None, flip: float | None) -> float | None:
+    """The point of a channel of bits; None for a channel with an SNR."""
+    kind = channel.strip().lower().split(":")[0]
+    for name, option, value in (("bec", "--erasure", erasure), ("bsc", "--flip", flip)):
+        if value is not None and kind != name:
+            raise VqlinkError(f"{option} is the probability of --channel {name}, not of {channel}")
+        if kind == name:
+            if value is None:
+                raise VqlinkError(f"--channel {name} needs {option}, a probability such as 0.3")
+            if not 0 <= value <= 1:
+                raise VqlinkError(f"{option} is a probability from 0 to 1, not {value}")
+            return value
+    return None
+
+
+def _write(sentences: list[str], arrivals: tuple[TextArrival, ...], out: Path) -> None:
+    from vqlink.evaluation.rows import append_rows
+
+    (out / "sent.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+    rows = out / "rows.jsonl"
+    rows.unlink(missing_ok=True)
+    for arrival in arrivals:
+        text = "\n".join(arrival.sent.received) + "\n"
+        (out / f"{file_name(arrival.system)}.txt").write_text(text, encoding="utf-8")
+        append_rows(rows, arrival.rows)
+
+
+def _row(arrival: TextArrival, channel: str, point: dict[str, float]) -> dict[str, Any]:
+    sent = arrival.sent
+    return {
+        "system": arrival.system,
+        "channel": channel,
+        "point": point,
+        "uses": int(sent.uses.sum()),
+        "tx_power": float(sent.tx_power.mean()),
+        "status": "outage" if bool(sent.outage.all()) else "ok",
+        "outages": int(sent.outage.sum()),
+        **{name: float(values.mean()) for name, values in arrival.metrics.items()},
+        "received": list(sent.received),
+        "stats": {name: float(values.mean()) for name, values in sent.stats.items()},
+        "seconds": round(arrival.seconds, 3),
+    }
+
+
+def _print(sentences: list[str], arrivals: tuple[TextArrival, ...], where: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for place, sentence in enumerate(sentences[:_SHOWN]):
+        console.print(Text(f"{'sent':20} {sentence}", style="bold"))
+        for arrival in arrivals:
+            lost = " [outage]" if bool(arrival.sent.outage[place]) else ""
+            console.print(Text(f"{arrival.system:20} {arrival.sent.received[place]}{lost}"))
+    if len(sentences) > _SHOWN:
+        console.print(f"... and {len(sentences) - _SHOWN} sentences more")
+    table = Table(title=f"{len(sentences)} sentence{'s' * (len(sentences) > 1)} over {where}")
+    table.add_column("system", overflow="fold")
+    for head in ("similarity", "BLEU-4", "words right", "whole", "uses", "outages"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for arrival in arrivals:
+        means = {name: f"{float(values.mean()):.3f}" for name, values in arrival.metrics.items()}
+        table.add_row(
+            arrival.system,
+            *(means[name] for name in ("similarity", "bleu4", "token_accuracy",
+                                       "sentence_accuracy")),
+            f"{int(arrival.sent.uses.sum())}",
+            f"{int(arrival.sent.outage.sum())} of {len(sentences)}",
+        )  # fmt: skip
+    console.print(table)
+    for arrival in arrivals:
+        unknown = int(arrival.sent.stats["unknown"].sum()) if "unknown" in arrival.sent.stats else 0
+        if unknown:
+            console.print(
+                f"{arrival.system}: {unknown} words or signs are not in its vocabulary, which is "
+                "of English sentences; its receiver shows them as �"
+            )
+        small = arrival.sent.stats.get("too_small")
+        if small is not None and bool(small.any()):
+            console.print(
+                f"{arrival.system}: {int(small.sum())} sentences don't fit into the learned code's "
+                "channel uses; nothing is sent of them"
+            )

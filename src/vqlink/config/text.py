@@ -1,0 +1,132 @@
+"""Text codes: recipe -> object, and weights folders that hold a tokenizer too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vqlink.channels.bits import BEC, BSC
+from vqlink.channels.symbol import SymbolChannel
+from vqlink.config.channels import ChannelConfig, build_channel, channel_name
+from vqlink.config.schema import (
+    MODEMS,
+    BinaryConfig,
+    BitsLinkConfig,
+    Recipe,
+    TextSource,
+    TransformerTextNet,
+)
+from vqlink.config.weights import read_config, read_tensors, save_weights
+from vqlink.decoders.text.transformer import TransformerTextDecoder
+from vqlink.encoders.text.transformer import TransformerTextEncoder
+from vqlink.links.bits import LONGEST, BitChannel, BitsLink
+from vqlink.protocols import VqlinkError
+from vqlink.quantizers.binary import BinaryQuantizer
+from vqlink.sources import text
+from vqlink.systems.text_code import TextCode
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER_NAME = "tokenizer.json"
+
+
+def build_text_code(recipe: Recipe) -> TextCode:
+    """The recipe's transceiver, initialised from its seed, without a tokenizer yet.
+
+    Global random state is left alone.
+    """
+    assert isinstance(recipe.source, TextSource)
+    assert isinstance(recipe.encoder, TransformerTextNet)
+    assert isinstance(recipe.decoder, TransformerTextNet)
+    assert isinstance(recipe.quantizer, BinaryConfig)
+    assert isinstance(recipe.link, BitsLinkConfig)
+    bits, vocabulary = recipe.quantizer.bits, recipe.source.vocabulary
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        encoder = TransformerTextEncoder(
+            vocabulary, bits, **recipe.encoder.model_dump(exclude={"kind"}), longest=LONGEST
+        )
+        decoder = TransformerTextDecoder(
+            vocabulary, bits, **recipe.decoder.model_dump(exclude={"kind"}), longest=LONGEST
+        )
+    decoder.start_as_receiver_of(encoder.embedding.weight.detach()[:, :bits].sign())
+    link = BitsLink(
+        text_channel(recipe.link.channel),
+        bits_per_symbol=MODEMS[recipe.link.modem],
+        header_repeats=recipe.link.header_repeats,
+    )
+    return TextCode(encoder, BinaryQuantizer(bits), link, decoder, name=recipe.name)
+
+
+def text_channel(config: ChannelConfig) -> BitChannel | SymbolChannel:
+    """A channel that sentences can be sent over.
+
+    Raises:
+        VqlinkError: for channels of packets.
+    """
+    channel = build_channel(config)
+    if isinstance(channel, BEC | BSC):
+        return channel
+    if isinstance(channel, SymbolChannel) and channel.point_kind == "snr_db":
+        return channel
+    raise VqlinkError(f"sentences are not sent over {channel_name(config)}")
+
+
+def recipe_tokenizer(recipe: Recipe) -> Tokenizer:
+    """The tokenizer that the recipe names, or else one trained on its training sentences.
+
+    Raises:
+        VqlinkError: when sentences or tokenizer can't be read, or its size is not the recipe's.
+    """
+    source = recipe.source
+    assert isinstance(source, TextSource)
+    if source.tokenizer is not None:
+        tokenizer = text.open_tokenizer(source.tokenizer)
+    else:
+        tokenizer = text.train_tokenizer(text.open_sentences(source.train), source.vocabulary)
+    size = tokenizer.get_vocab_size()
+    if size > source.vocabulary or (source.tokenizer and size != source.vocabulary):
+        raise VqlinkError(f"the tokenizer has {size} tokens: --set source.vocabulary={size}")
+    return tokenizer
+
+
+def save_text_weights(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    *,
+    half: bool = False,
+) -> str:
+    """As :func:`vqlink.config.weights.save_weights`, with the tokenizer's text beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / TOKENIZER_NAME
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(tokenizer.to_str(), encoding="utf-8")
+    os.replace(temporary, path)
+    return save_weights(folder, tensors, recipe, half=half)
+
+
+def load_text_code(folder: Path) -> tuple[TextCode, Recipe]:
+    """The text code of a weights folder, in evaluation mode, loaded strictly.
+
+    Raises:
+        VqlinkError: when the folder is incomplete, or holds another kind of code.
+    """
+    recipe = read_config(folder)
+    if not isinstance(recipe.source, TextSource):
+        raise VqlinkError(f"{folder} holds no code for text")
+    system = build_text_code(recipe)
+    try:
+        system.load_state_dict(read_tensors(folder), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise VqlinkError(f"{folder}: weights and config differ: {reason}") from None
+    system.tokenizer = text.read_tokenizer(folder / TOKENIZER_NAME)
+    return system.eval(), recipe

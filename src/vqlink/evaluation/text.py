@@ -1,0 +1,223 @@
+"""Sentences through a channel by several systems: opening them, sending, and result rows."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vqlink.config.channels import ChannelConfig, channel_name
+from vqlink.config.load import recipe_hash
+from vqlink.config.text import text_channel
+from vqlink.evaluation.rows import Row, power_flags
+from vqlink.links.bits import LONGEST, BitsLink
+from vqlink.metrics.text import TEXT_METRICS
+from vqlink.protocols import Point, TextTransceiver, TextTransmission, VqlinkError
+from vqlink.rng import stream
+from vqlink.systems.text_code import TextCode
+from vqlink.systems.text_separation import TEXT_LINKS, parse_text_separation
+from vqlink.zoo.text import load_text_system, text_entries
+
+TEXT_VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt", "tokenizers")}
+DEFAULT_CODE = "text-q32"
+
+
+@dataclass(frozen=True)
+class TextSystem:
+    """A transceiver with what its result rows say of it; as :class:`evaluation.systems.System`."""
+
+    name: str
+    transceiver: TextTransceiver
+    recipe: str | None = None
+    weights: str | None = None
+
+
+def open_text_systems(
+    names: Sequence[str], channel: ChannelConfig, *, bits_per_symbol: int | None = None
+) -> tuple[TextSystem, ...]:
+    """Open learned and digital text systems for one comparison over ``channel``.
+
+    Digital links get, sentence by sentence, the uses of the first learned code among ``names``,
+    or else of :data:`DEFAULT_CODE`.
+
+    Args:
+        bits_per_symbol: 1 (BPSK) or 2 (QPSK) of symbol channels, for all; None: as each code has.
+
+    Raises:
+        VqlinkError: for an unknown system, one for pictures, or a channel that carries no bits.
+    """
+    learned: dict[str, TextSystem] = {}
+    for name in names:
+        if "+" not in name:
+            learned[name] = _open_learned(name, channel, bits_per_symbol)
+    reference = next(iter(learned.values()), None)
+    if reference is None:
+        reference = _open_learned(DEFAULT_CODE, channel, bits_per_symbol)
+    code = reference.transceiver
+    assert isinstance(code, TextCode)
+    link = BitsLink(code.link.channel, bits_per_symbol=code.link.bits_per_symbol)
+    return tuple(
+        learned[name]
+        if name in learned
+        else TextSystem(name, parse_text_separation(name, link, code.sentence_uses))
+        for name in names
+    )
+
+
+def _open_learned(name: str, channel: ChannelConfig, bits_per_symbol: int | None) -> TextSystem:
+    known = [entry.name for entry in text_entries()]
+    if name not in known and not Path(name).is_dir():
+        close = difflib.get_close_matches(name, [*known, *TEXT_LINKS], n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise VqlinkError(
+            f"unknown text system {name!r}{hint} (known: {', '.join((*known, *TEXT_LINKS))})"
+        )
+    code, recipe, sha256 = load_text_system(name)
+    code.link.channel = text_channel(channel)
+    if bits_per_symbol is not None:
+        code.link.bits_per_symbol = bits_per_symbol
+    return TextSystem(name, code, recipe_hash(recipe), sha256)
+
+
+def frames(text: TextSystem | None, sentences: Sequence[str]) -> list[str]:
+    """Sentences, those cut at words (or within a very long word) that don't fit into one frame."""
+    if text is None or not isinstance(text.transceiver, TextCode):
+        return list(sentences)
+    code = text.transceiver
+    return [part for sentence in sentences for part in _cut(code, sentence)]
+
+
+def _cut(code: TextCode, sentence: str) -> list[str]:
+    words = sentence.split()
+    try:
+        code.tokens(sentence)
+    except VqlinkError:
+        if len(words) > 1:
+            middle = len(words) // 2
+            return _cut(code, " ".join(words[:middle])) + _cut(code, " ".join(words[middle:]))
+        if len(sentence) > LONGEST:
+            middle = len(sentence) // 2
+            return _cut(code, sentence[:middle]) + _cut(code, sentence[middle:])
+        raise
+    return [sentence]
+
+
+@dataclass(frozen=True)
+class TextArrival:
+    """What one system delivered of some sentences.
+
+    Attributes:
+        system: its name.
+        sent: the transmission.
+        metrics: (B,) values by name.
+        rows: the same as result rows, one a metric and sentence.
+        seconds: wall time of transmission.
+    """
+
+    system: str
+    sent: TextTransmission
+    metrics: dict[str, Tensor]
+    rows: tuple[Row, ...]
+    seconds: float
+
+
+def send_text(
+    sentences: Sequence[str],
+    systems: Sequence[TextSystem],
+    *,
+    channel: ChannelConfig,
+    point: Point,
+    seed: int = 0,
+    metrics: Sequence[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[TextArrival, ...]:
+    """Send sentences by each system; sentence i meets noise of (seed, point, i) alone.
+
+    Args:
+        metrics: names; None for all.
+    """
+    arrivals = []
+    (axis, value) = _axis(point)
+    for system in systems:
+        if progress is not None:
+            progress(system.name)
+        noise = [stream(seed, "channel", value, 0, str(i)) for i in range(len(sentences))]
+        start = time.perf_counter()
+        sent = system.transceiver.transmit(sentences, point, generator=noise)
+        seconds = time.perf_counter() - start
+        chosen = [m for m in TEXT_METRICS if metrics is None or m.name in metrics]
+        values = {m.name: m.function(sent.received, sentences) for m in chosen}
+        rows = tuple(
+            Row(
+                system=system.name,
+                recipe=system.recipe,
+                weights=system.weights,
+                channel=channel_name(channel),
+                point={axis: value},
+                repeat=0,
+                sample=str(i),
+                metric=name,
+                unit="",
+                value=float(found[i]),
+                uses=int(sent.uses[i]),
+                rho=int(sent.uses[i]) / max(1, len(sentences[i])),
+                tx_power=float(sent.tx_power[i]),
+                status="outage" if bool(sent.outage[i]) else "ok",
+                flags=power_flags(float(sent.tx_power[i])),
+                labels={key: float(stat[i]) for key, stat in sent.stats.items()},
+                seed=seed,
+                versions=TEXT_VERSIONS,
+            )
+            for name, found in values.items()
+            for i in range(len(sentences))
+        )
+        arrivals.append(TextArrival(system.name, sent, values, rows, seconds))
+    return tuple(arrivals)
+
+
+def _axis(point: Point) -> tuple[str, float]:
+    """The point's axis and its value as it was written: 0.6 stays 0.6, which a tensor rounds."""
+    axis = "probability" if point.snr_db is None else "snr_db"
+    value = getattr(point, axis)
+    return axis, value.item() if isinstance(value, torch.Tensor) else float(value)
+
+
+@torch.no_grad()
+def teacher_forced(
+    code: TextCode, sentences: Sequence[str], point: Point, *, seed: int = 0
+) -> tuple[list[str], float]:
+    """What a decoder that is shown the sent tokens would seem to read. No result: a warning.
+
+    Each token is the best after the true tokens before it, which no receiver has. The channel's
+    noise is that of :func:`send_text`.
+
+    Returns:
+        The sentences, and the perplexity: exp of the mean negative log-likelihood of a sent token
+        given what arrived and the tokens before it.
+    """
+    from vqlink.sources.text import decode
+
+    assert code.tokenizer is not None
+    sent = [code.tokens(sentence) for sentence in sentences]
+    (_, value) = _axis(point)
+    noise = [stream(seed, "channel", value, 0, str(i)) for i in range(len(sentences))]
+    known = code.carry(sent, point, generator=noise)
+    read, surprise, count = [], 0.0, 0
+    for tokens, heard in zip(sent, known, strict=True):
+        length = min(len(tokens), len(heard))
+        true = torch.tensor(tokens[:length])
+        start = torch.tensor([int(code.decoder.start)])  # type: ignore[arg-type]
+        before = functional.pad(torch.cat([start, true[:-1]]), (0, len(heard) - length))
+        logits = code.decoder(heard[None], torch.tensor([len(heard)]), before[None])[0]
+        read.append(decode(code.tokenizer, logits[:length].argmax(dim=-1).tolist()))
+        likelihood = logits[:length].log_softmax(dim=-1)[torch.arange(length), true]
+        surprise -= float(likelihood.sum())
+        count += length
+    return read, float(torch.tensor(surprise / max(1, count)).exp())
