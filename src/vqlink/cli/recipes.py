@@ -20,6 +20,7 @@ _Json = Annotated[bool, typer.Option("--json", help="print JSON alone")]
 def ls_command(as_json: _Json = False) -> None:
     """List the shipped recipes."""
     from vqlink.config.load import load_recipe, recipe_names
+    from vqlink.config.speech import load_speech_recipe, speech_recipe_names
 
     loaded = [load_recipe(name) for name in recipe_names()]
     if as_json:
@@ -31,7 +32,7 @@ def ls_command(as_json: _Json = False) -> None:
         )
         return
     width = max(len(recipe.name) for recipe in loaded)
-    for recipe in loaded:
+    for recipe in (*loaded, *(load_speech_recipe(name) for name in speech_recipe_names())):
         print(f"{recipe.name:{width}}  paper {recipe.paper}, {recipe.figure}")
 
 
@@ -39,8 +40,10 @@ def ls_command(as_json: _Json = False) -> None:
 def show_command(name: str, as_json: _Json = False) -> None:
     """Print a recipe in full, bases and defaults filled in."""
     from vqlink.config.load import load_recipe
+    from vqlink.config.speech import is_speech_recipe, load_speech_recipe
 
-    document: dict[str, Any] = load_recipe(name).model_dump(mode="json")
+    found = load_speech_recipe(name) if is_speech_recipe(name) else load_recipe(name)
+    document: dict[str, Any] = found.model_dump(mode="json")
     if as_json:
         print_json(document)
         return

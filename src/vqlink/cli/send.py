@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqlink.cli.options import check_folder, check_snr, file_name, print_json
+from vqlink.cli.send_speech import is_recording, send_recording
 from vqlink.cli.send_text import is_text, send_text_command
 from vqlink.errors import VqlinkError
 
@@ -26,7 +27,11 @@ _AGAINST = ["hevc+ldpc5g", "jpeg+ldpc5g"]
 
 def send_command(
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="a picture, sample:astronaut, a sentence or .txt")
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="a picture, recording, sentence or .txt; sample:astronaut, sample:voice",
+        ),
     ],
     system: Annotated[
         list[str] | None, typer.Option(help="zoo name, weights folder or link; repeatable")
@@ -35,7 +40,9 @@ def send_command(
         "awgn"
     ),
     snr: Annotated[float, typer.Option(help="Es/N0 in dB")] = 10.0,
-    rho: Annotated[str, typer.Option(help="channel uses per source value")] = "1/12",
+    rho: Annotated[
+        str | None, typer.Option(help="channel uses per source value [default: 1/12 for pictures]")
+    ] = None,
     against: Annotated[
         list[str] | None, typer.Option(help="digital links to compare with; repeatable")
     ] = None,
@@ -47,6 +54,22 @@ def send_command(
     as_json: Annotated[bool, typer.Option("--json", help="print rows as JSON alone")] = False,
 ) -> None:
     """Send INPUT by each system at the same channel uses; write what arrived, and a report."""
+    if is_recording(source):
+        if (erasure, flip, modem) != (None, None, None):
+            raise VqlinkError("--erasure, --flip and --modem are for a sentence or a .txt file")
+        check_snr([snr])
+        send_recording(
+            source,
+            system,
+            against,
+            channel=channel,
+            snr_db=snr,
+            rho=rho,
+            out=out,
+            seed=seed,
+            as_json=as_json,
+        )
+        return
     if is_text(source, channel, system or []):
         send_text_command(
             source, system, channel, snr=snr, erasure=erasure, flip=flip, modem=modem,
@@ -61,7 +84,7 @@ def send_command(
     from vqlink.units import parse_ratio
 
     try:
-        ratio = parse_ratio(rho)
+        ratio = parse_ratio("1/12" if rho is None else rho)
     except ValueError as error:
         raise VqlinkError(str(error)) from None
     config, channel_text = open_channel(channel)

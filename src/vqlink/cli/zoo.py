@@ -22,6 +22,7 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     from vqlink.zoo.catalogue import entries
+    from vqlink.zoo.speech import speech_entries
     from vqlink.zoo.text import text_entries
 
     if as_json:
@@ -37,6 +38,11 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
         row = (entry.name, entry.paper, entry.channel, str(entry.rho), bits)
         table.add_row(*row, f"{entry.params:,}", figure)
     Console().print(table)
+    if speech_entries():
+        table = Table("name", "paper", "parameters", "expected weighted SNR", title="speech")
+        for item in speech_entries():
+            table.add_row(item.name, item.paper, f"{item.params:,}", f"{item.psnr_db:.2f} dB")
+        Console().print(table)
     texts = Table(
         "name", "paper", "channel", "bits a token", "parameters", "expected token accuracy"
     )

@@ -99,7 +99,7 @@ class SpeechCodecRecipe(Part):
     figure: str
     source: SpeechSource
     envelope: EnvelopeConfig = EnvelopeConfig()
-    filling: float = Field(default=0.4, ge=0, le=1)
+    filling: float = Field(default=0.3, ge=0, le=1)
     training: SpeechTraining = SpeechTraining()
     deviations: tuple[str, ...] = ()
 

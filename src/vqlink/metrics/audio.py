@@ -33,7 +33,7 @@ def pesq_wideband(received: Tensor, sent: Tensor) -> float:
     _check(received, sent)
     try:
         value = float(pesq.pesq(RATE, sent.numpy(), received.numpy(), "wb"))
-    except (pesq.NoUtterancesError, ZeroDivisionError):
+    except (pesq.NoUtterancesError, ZeroDivisionError, ValueError):
         return _LOWEST_PESQ
     return value if math.isfinite(value) else _LOWEST_PESQ
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 RATE = 16_000
 _BLOCK = 160
+_HISS = 0.08  # of unvoiced sounds, against pulses of 1
+_ROOM = 3e-3  # noise of the room, against a peak of 1
 # Seconds, voicing, noise, and formants in Hz (Peterson and Barney's vowels, roughly).
 _PHONES = (
     (0.08, 0.0, 0.30, (1800, 2600, 3800, 5500)),
@@ -39,14 +41,15 @@ def synthetic_voice(seconds: float = 3.0, *, seed: int = 0) -> Tensor:
     pitch = 120 * (1 + 0.12 * np.sin(2 * np.pi * 0.7 * seconds_of) - 0.04 * (seconds_of % 1.5))
     phase = np.cumsum(pitch / RATE)
     pulses = np.diff(np.floor(phase), prepend=0.0)
-    glottis = lfilter([1.0], [1.0, -1.7, 0.73], pulses)
+    glottis = lfilter([1.0, -1.0], [1.0, -1.9, 0.9025], pulses)
     hiss = random.standard_normal(blocks * _BLOCK)
-    source = np.repeat(voicing, _BLOCK) * glottis * 0.25 + np.repeat(noise, _BLOCK) * hiss
+    source = np.repeat(voicing, _BLOCK) * glottis + _HISS * np.repeat(noise, _BLOCK) * hiss
     sound = source
     for number, bandwidth in enumerate(_BANDWIDTHS):
         sound = _resonate(sound, formants[:, number], bandwidth)
-    sound = np.diff(sound, prepend=0.0)[: round(seconds * RATE)]
+    sound = sound[: round(seconds * RATE)]
     sound = np.tanh(sound / (3 * sound.std()))  # as a throat limits itself
+    sound += _ROOM * random.standard_normal(len(sound))
     return torch.from_numpy((0.5 * sound / np.abs(sound).max()).astype(np.float32))
 
 

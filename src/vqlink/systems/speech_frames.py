@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vqlink.digital.laplace import (
     COST_UNIT,
+    LARGEST,
     THRESHOLD,
     Floats,
     FrameError,
@@ -35,8 +36,12 @@ from vqlink.systems.speech_envelope import LEVELS, UNIT, EnvelopeModel
 FRAME_BYTES = {8.0: 20, 9.6: 24, 13.2: 33, 16.4: 41, 24.4: 61, 32.0: 80}
 """kbit/s -> bytes of a 20 ms frame: the modes of EVS that 002 was measured at."""
 RATES_KBPS = tuple(FRAME_BYTES)
-OFFSETS = (-32, -16, -11, -8, -6, -5, -4, -3, -2, -1, 0, 1, 2, 4, 8, 40)
-"""Eighths of a factor of two (0.75 dB) by which a step may differ from the predicted one."""
+OFFSETS = (-8, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 7, 10, 16, 32, 80)
+"""Eighths of a factor of two (0.75 dB) by which a step may differ from the predicted one.
+
+Envelopes are never quite right, so coarser ones are needed more often than finer ones; the last are
+for spectra with lines, such as pure tones.
+"""
 OVERHEAD_BITS = 6 + 4
 """Level and offset of a frame."""
 
@@ -147,6 +152,7 @@ def _choose(
     threshold, and of these the one with the least error beside the step's shape."""
     budget = round(bits / COST_UNIT)
     shaped = values / _exp2(shapes, UNIT)
+    loudest = np.abs(shaped).max(axis=1)
     ratios = scales - shapes
     offsets = np.array(OFFSETS)
     best = np.full(len(values), np.inf)
@@ -158,7 +164,8 @@ def _choose(
             middle = (low + high) // 2
             step = predicted + offsets[middle]
             rows, q = _quantise(shaped, ratios, step, threshold)
-            dear = costs(q, rows).sum(axis=1) > budget
+            clipped = loudest > (LARGEST + 0.5) * _exp2(step, 8)
+            dear = (costs(q, rows).sum(axis=1) > budget) | clipped
             low, high = np.where(dear, middle + 1, low), np.where(dear, high, middle)
         step = predicted + offsets[low]
         rows, q = _quantise(shaped, ratios, step, threshold)

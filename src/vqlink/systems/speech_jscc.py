@@ -18,12 +18,14 @@ from vqlink.links.values import ValuesLink
 from vqlink.protocols import Point, Quantizer, Transmission
 from vqlink.rng import Generators
 from vqlink.systems.speech_uses import LATENT_USES, message_uses
-from vqlink.units import to_db
+from vqlink.units import from_db, to_db
 
 _LEVEL_BITS = 6
 _LEVEL_STEP_DB = 1.5
 _LOUDEST_DB = 0.0  # RMS of a message's coefficients, that of its samples
-_REACH_DB = (-10.0, 30.0)  # SNRs that the nets are told
+_MIXED = 64  # latents that are mixed with each other
+_MUTED_DB = -12.0  # SNR after the fade below which the receiver stays silent: an outage
+_REACH_DB = (-2.0, 20.0)  # SNRs that the nets are told: those of their training
 
 
 class SpeechJSCC(nn.Module):
@@ -89,12 +91,14 @@ class SpeechJSCC(nn.Module):
         heard = _heard(snr, link.stats["gain_power"])
         received = self._expand(link.received[1], heard, spectra.shape)
         read = _amplitude(_read(link.received[0]))
-        sound = imdct(received * read[:, None, None], samples).clamp(-1, 1)
+        muted = heard < _MUTED_DB
+        gains = torch.where(muted, torch.zeros_like(read), read)
+        sound = imdct(received * gains[:, None, None], samples).clamp(-1, 1)
         return Transmission(
             received=sound,
             uses=torch.full((batch,), link.uses, dtype=torch.int64),
             tx_power=link.tx_power,
-            outage=torch.zeros(batch, dtype=torch.bool),
+            outage=muted,
             stats={**link.stats, "level_misread": (_read(link.received[0]) != level).float()},
         )
 
@@ -102,7 +106,7 @@ class SpeechJSCC(nn.Module):
         """Spectra -> symbols (B, uses, 2) of about mean power 1."""
         z: Tensor = self.encoder(spectra, snr_db.clamp(*_REACH_DB)).float()
         if self.mixing:
-            z = mix(z)
+            z = mix(z.reshape(z.shape[0], -1, _MIXED))
         pairs = z.reshape(z.shape[0], -1, 2)
         quantizer: Quantizer = self.quantizer  # type: ignore[assignment]
         (driven,) = self.link.drive((pairs,), quantizer)
@@ -115,7 +119,10 @@ class SpeechJSCC(nn.Module):
     def _expand(self, symbols: Tensor, heard_db: Tensor, shape: torch.Size) -> Tensor:
         latents = symbols.reshape(shape)
         if self.mixing:
-            latents = unmix(latents)
+            latents = unmix(symbols.reshape(shape[0], -1, _MIXED)).reshape(shape)
+        # In a deeper fade than the net knows, the noise is turned down to what it knows.
+        excess = (_REACH_DB[0] - heard_db).clamp_min(0.0)
+        latents = latents * from_db(-excess[:, None, None]).sqrt()
         spectra: Tensor = self.decoder(latents, heard_db.clamp(*_REACH_DB))
         return spectra.float()
 
@@ -128,12 +135,12 @@ def _heard(snr_db: Tensor, gain_power: Tensor) -> Tensor:
 def _level(spectra: Tensor) -> Tensor:
     """(B, F, HOP) -> (B,) int64: the RMS in steps of 1.5 dB below full scale."""
     rms = spectra.square().mean(dim=(1, 2)).sqrt().clamp_min(1e-9)
-    steps = ((_LOUDEST_DB - 20 * torch.log10(rms)) / _LEVEL_STEP_DB).round()
+    steps = ((_LOUDEST_DB - 2 * to_db(rms)) / _LEVEL_STEP_DB).round()
     return steps.clamp(0, 2**_LEVEL_BITS - 1).long()
 
 
 def _amplitude(level: Tensor) -> Tensor:
-    return 10 ** ((_LOUDEST_DB - level * _LEVEL_STEP_DB) / 20)
+    return from_db(_LOUDEST_DB - level * _LEVEL_STEP_DB).sqrt()
 
 
 def _write(level: Tensor, uses: int) -> Tensor:

@@ -147,7 +147,7 @@ class SpeechLink:
         noise = zero_forcing_noise_var(arrived.gain, arrived.noise_var).expand(whole.shape)
         llr = demap_symbols(equalised, noise.reshape(symbols.shape), plan.mcs.bits_per_symbol)
         decoded, good = fec.decode_blocks(llr, plan.frame)
-        packed = np.packbits(decoded.reshape(count, -1).to(torch.uint8).numpy(), axis=1)
+        packed = np.packbits((decoded > 0).reshape(count, -1).numpy(), axis=1)
         whole_packets = good.reshape(count, -1).all(dim=1)
         received: list[bytes | None] = [None] * frame_count(samples)
         if plan.kbps is not None:

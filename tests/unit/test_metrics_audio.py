@@ -1,0 +1,88 @@
+"""Speech metrics: against theory, other implementations, and their own limits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import solve_toeplitz
+from scipy.signal import lfilter
+
+from vqlink.metrics.audio import (
+    HOP,
+    perceptual_snr,
+    perceptual_weights,
+    pesq_wideband,
+    split_frames,
+    stoi,
+)
+from vqlink.sources.voice import synthetic_voice
+
+
+def noisy(voice: torch.Tensor, level: float) -> torch.Tensor:
+    noise = torch.randn(voice.shape, generator=torch.Generator().manual_seed(0))
+    return voice + level * noise
+
+
+def test_more_noise_is_worse_in_every_metric() -> None:
+    pytest.importorskip("pesq")
+    voice = synthetic_voice(3.0)
+    for metric in (pesq_wideband, stoi, perceptual_snr):
+        clean, some, much = (metric(noisy(voice, level), voice) for level in (0.0, 1e-3, 3e-2))
+        assert clean > some > much, metric.__name__
+
+
+def test_a_gain_error_is_the_snr_that_it_should_be() -> None:
+    """R = 0.9 S: whatever the weights, signal to error is 1 / 0.1^2."""
+    voice = synthetic_voice(2.0)
+    assert perceptual_snr(0.9 * voice, voice) == pytest.approx(20.0, abs=1e-3)
+
+
+def test_noise_at_a_resonance_counts_less_than_white_noise() -> None:
+    source = noisy(torch.zeros(48_000), 0.01).numpy()
+    poles = [1.0, -2 * 0.98 * np.cos(2 * np.pi * 1500 / 16_000), 0.98**2]
+    sound = torch.from_numpy(lfilter([1.0], poles, source)).float()
+    white = torch.randn(48_000, generator=torch.Generator().manual_seed(1))
+    shaped = torch.from_numpy(lfilter([1.0], poles, white.numpy())).float()
+    errors = [0.2 * float(sound.std()) * noise / noise.std() for noise in (white, shaped)]
+    plain, hidden = (perceptual_snr(sound + error, sound) for error in errors)
+    assert hidden > plain + 3
+
+
+def test_weights_are_those_of_the_normal_equations() -> None:
+    frame = split_frames(synthetic_voice(1.0))[20]
+    x = frame.double().numpy()
+    x = np.concatenate([x[:1], x[1:] - 0.68 * x[:-1]])
+    x = x * torch.hann_window(640, dtype=torch.float64).numpy()
+    r = np.array([x[: 640 - k] @ x[k:] for k in range(17)])
+    r *= np.exp(-0.5 * (2 * np.pi * 60 / 16000 * np.arange(17)) ** 2)
+    r[0] = r[0] * 1.0001 + 1e-9
+    a = np.concatenate([[1.0], solve_toeplitz(r[:16], -r[1:])]) * 0.92 ** np.arange(17)
+    angle = np.pi / HOP * (np.arange(HOP) + 0.5)
+    wanted = np.abs(np.exp(-1j * np.outer(angle, np.arange(17))) @ a)
+    ours = perceptual_weights(frame[None])[0].numpy()
+    np.testing.assert_allclose(ours, wanted, rtol=1e-4)
+
+
+def test_silence_has_flat_weights_and_bounded_values() -> None:
+    silence, voice = torch.zeros(16_000), synthetic_voice(1.0)
+    assert torch.allclose(perceptual_weights(split_frames(silence)), torch.ones(51, HOP))
+    assert perceptual_snr(silence, silence) == 0
+    assert perceptual_snr(silence, voice) == pytest.approx(0.0, abs=1e-6)
+    assert perceptual_snr(voice, silence) == -100
+    assert perceptual_snr(voice, voice) == 100
+    assert stoi(silence, voice) == 0
+
+
+def test_pesq_of_silence_is_its_lowest_value() -> None:
+    pytest.importorskip("pesq")
+    voice = synthetic_voice(2.0)
+    assert pesq_wideband(torch.zeros_like(voice), voice) == 1.0
+    assert math.isfinite(pesq_wideband(voice, voice))
+
+
+def test_lengths_must_agree() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        perceptual_snr(torch.zeros(100), torch.zeros(101))
