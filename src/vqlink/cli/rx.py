@@ -40,6 +40,8 @@ def rx_command(
         raise VqlinkError(f"--sps lies between 2 and 64, not {sps}")
     if out.suffix.lower() != ".png":
         raise VqlinkError(f"-o {out}: images are written as PNG; let the name end in .png")
+    from rich.console import Console
+
     from vqlink.air.sigmf import read_recording
     from vqlink.evaluation.air import Directory, receive_frames, samples_per_chip
     from vqlink.sources.images import write_image
@@ -48,15 +50,16 @@ def rx_command(
     rate = sps or samples_per_chip(samples)
     directory = Directory(system or ())
     outcomes, rows = [], []
-    for number, delivery in enumerate(receive_frames(samples, rate, directory), start=1):
-        place = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-        if delivery.image is not None:
-            write_image(delivery.image, place)
-        outcomes.append(delivery.outcome)
-        rows.append(_row(number, delivery, place))
-        if not as_json:
-            stream = sys.stdout if delivery.outcome == "ok" else sys.stderr
-            print(_line(number, delivery, place), file=stream)
+    with Console(stderr=True, quiet=as_json).status(f"receiving {len(samples)} samples"):
+        for number, delivery in enumerate(receive_frames(samples, rate, directory), start=1):
+            place = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
+            if delivery.image is not None:
+                write_image(delivery.image, place)
+            outcomes.append(delivery.outcome)
+            rows.append(_row(number, delivery, place))
+            if not as_json:
+                stream = sys.stdout if delivery.outcome == "ok" else sys.stderr
+                print(_line(number, delivery, place), file=stream)
     if as_json:
         print_json({"frames": rows})
     if not outcomes:
