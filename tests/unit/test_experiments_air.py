@@ -39,7 +39,7 @@ def test_a_frame_costs_little(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert row["loss"] == row["ideal_psnr"] - row["psnr"]
     assert abs(row["loss"]) < 0.6  # one small frame, with noise of its own
     assert row["outages"] == 0
-    assert row["uses"] == 4904
+    assert row["uses"] == 5160
     assert abs(row["frequency_error"]) < 1e-5
     assert abs(row["start_error"]) < 0.05
     lost = [row["lost"] for row in read_rows(tmp_path / "smoke" / "air-finding.jsonl")]

@@ -54,7 +54,7 @@ _CELLS = (
 )  # fmt: skip
 _NOTES = (
     "delay 0 to 200 symbols, offset within 1e-3 cycles a symbol, any phase, gain -30 to 0 dB, "
-    "uniform, one draw a frame; roll-off 0.25, 4 samples a symbol",
+    "clock within 20 ppm, uniform, one draw a frame; roll-off 0.25, 4 samples a symbol",
     "small: 128x128 centre crops of the 24 Kodak pictures; whole: 6 of them at 768x512",
     "loss is the mean over frames of ideal minus received PSNR, each with noise of its own; an "
     "outage counts as mid-grey",
@@ -75,6 +75,7 @@ class _Frame:
     snr_error: float
     frequency_error: float
     start_error: float
+    drift_error: float
 
 
 def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
@@ -181,6 +182,7 @@ def _work(cell: Cell, *, smoke: bool) -> list[Row]:
                 "snr_error_db": None if profile else _rms([frame.snr_error for frame in good]),
                 "frequency_error": _rms([frame.frequency_error for frame in good]),
                 "start_error": _rms([frame.start_error for frame in good]),
+                "drift_error": _rms([frame.drift_error for frame in good]),
                 "weights": system.weights,
             }
         )
@@ -206,6 +208,7 @@ def _frame(
         if delivery.image is not None and delivery.found.header == sent.header
     ]
     best = frames[0] if frames else None
+    early = 1 + air.clock  # the receiver's samples in those of the sender
     received = torch.full_like(image, 128 / 255) if best is None else best.image
     assert received is not None
     return _Frame(
@@ -213,8 +216,9 @@ def _frame(
         received=float(psnr(received[None], image[None])[0]),
         outage=best is None,
         snr_error=0.0 if best is None else best.found.snr_db - snr_db,
-        frequency_error=0.0 if best is None else best.found.frequency - air.frequency,
-        start_error=0.0 if best is None else best.found.start / SPS - SPAN - air.delay,
+        frequency_error=0.0 if best is None else best.found.frequency - air.frequency * early,
+        start_error=0.0 if best is None else best.found.start / SPS * early - SPAN - air.delay,
+        drift_error=0.0 if best is None else (1 + best.found.drift) * early - 1,
     )
 
 

@@ -23,10 +23,17 @@ SPS = 4
 
 
 def drawn_air(snr_db: float, profile: str | None, random: torch.Generator) -> Air:
-    """Delay, offset, phase and gain of one frame."""
-    delay, offset, turn, level = uniform((4,), generator=random).tolist()
+    """Delay, offsets, phase and gain of one frame."""
+    delay, offset, turn, level, clock = uniform((5,), generator=random).tolist()
     return Air(
-        snr_db, 1e-3 * (2 * offset - 1), 200 * delay, 2 * math.pi * turn, -30 * level, profile, 1.0
+        snr_db,
+        frequency=1e-3 * (2 * offset - 1),
+        delay=200 * delay,
+        phase=2 * math.pi * turn,
+        gain_db=-30 * level,
+        profile=profile,
+        delay_spread=1.0,
+        clock=20e-6 * (2 * clock - 1),
     )
 
 
