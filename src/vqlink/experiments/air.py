@@ -11,7 +11,7 @@ import functools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +233,7 @@ def _ideal(
     count = sent.uses.payload
     read = Recording.of(clean, 1.0).read
     place = max(find_preambles(read, len(clean), SPS), key=lambda found: found.likeness)
+    place = replace(place, amplitude=1.0)  # gains as they are
     chips = received_chips(read, place, 0, len(sent.chips), SPS)
     gains = np.empty(count)
     gains[interleaver(count)] = np.abs(noiseless_gains(chips, USES + count)[USES:])
