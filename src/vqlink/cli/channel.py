@@ -22,7 +22,9 @@ def channel_command(
     delay: Annotated[float, typer.Option(help="in symbols, such as 137.4")] = 0.0,
     phase: Annotated[float, typer.Option(help="in degrees")] = 0.0,
     gain: Annotated[float, typer.Option(help="in dB, of signal and noise alike")] = 0.0,
-    clock: Annotated[float, typer.Option(help="offset of the sampling clock in ppm")] = 0.0,
+    clock: Annotated[
+        float, typer.Option(help="by how many ppm the sender's clock is faster")
+    ] = 0.0,
     multipath: Annotated[str | None, typer.Option(help="echoes: tdl-a to tdl-e")] = None,
     delay_spread: Annotated[float, typer.Option(help="of the echoes, rms, in seconds")] = 1e-6,
     datatype: Annotated[

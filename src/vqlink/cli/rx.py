@@ -80,7 +80,7 @@ def _row(number: int, delivery: Delivery, place: Path) -> dict[str, Any]:
         "waveform": found.waveform,
         "start": found.start,
         "cfo": found.frequency,
-        "clock_ppm": round(1e6 * found.drift, 3),
+        "clock_ppm": round(-1e6 * found.drift, 3),
         "snr_db": round(found.snr_db, 2) if math.isfinite(found.snr_db) else None,
         "size": [found.header.width, found.header.height] if found.header else None,
         "prepared_for_db": found.header.snr_db if found.header else None,
@@ -98,5 +98,5 @@ def _line(number: int, delivery: Delivery, place: Path) -> str:
     return (
         f"{text}: {delivery.system}, {found.header.width}x{found.header.height} pixels, Es/N0 "
         f"{found.snr_db:.1f} dB, offset {found.frequency * 1e6:+.1f}e-6 cycles a symbol, clock "
-        f"{found.drift * 1e6:+.2f} ppm -> {place}"
+        f"{-found.drift * 1e6:+.2f} ppm -> {place}"
     )
