@@ -164,6 +164,18 @@ def test_a_header_that_is_jammed_is_an_outage_and_the_next_frame_is_found(name: 
     assert error(good, payload()) < 0.02
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_dropped_samples_cost_one_frame_not_the_next(name: str) -> None:
+    whole = burst(name)
+    y = np.concatenate([whole[:7000], whole[7003:9000], whole[9400:], whole[:6000], whole])
+    y = through(y, Air(15.0, -2e-4, 3.3))
+    first, second, third = received(y)
+    assert (first.status, second.status, third.status) == ("end", "end", "ok")
+    assert first.header == second.header == HEADER
+    assert not first.symbols.size
+    assert error(third, payload()) < 0.05
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_echoes_have_mean_power_one_and_the_tables_spread(profile: str) -> None:
     air = Air(profile=profile, delay_spread=2.0)

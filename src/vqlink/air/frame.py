@@ -30,7 +30,7 @@ from vqlink.air.waveform import POSTAMBLE, PREAMBLE, Waveform, postamble
 
 WAVEFORMS: dict[str, Waveform] = {waveform.name: waveform for waveform in (SingleCarrier(), OFDM())}
 
-Status = Literal["ok", "header", "cut"]
+Status = Literal["ok", "header", "cut", "end"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Found:
 
     Attributes:
         status: ``ok``; ``header``: a preamble, but no header that can be read; ``cut``: the
-            recording ends within the frame.
+            recording ends within the frame; ``end``: no postamble where the header tells the end.
         waveform: by name.
         start: in samples, of the first chip's peak.
         frequency: offset in cycles a chip.
@@ -115,7 +115,7 @@ def find_frames(read: Read, length: int, sps: int) -> Iterator[Found]:
         found = _receive(read, length, sps, candidate)
         if found.header is None and candidate.likeness < SURE:
             continue  # noise, most likely
-        if found.header is not None:
+        if found.header is not None and found.status != "end":
             chips = WAVEFORMS[found.waveform].chips(head.USES + found.header.uses)
             free = found.start + chips * sps  # less than its end, however the clocks differ
         yield found
@@ -148,7 +148,10 @@ def _receive(read: Read, length: int, sps: int, candidate: Candidate) -> Found:
     if last < whole:
         return replace(lost, status="cut", there=last / whole)
     closer = replace(candidate, frequency=lost.frequency)
-    closer = replace(closer, drift=measure_drift(read, closer, count, sps))
+    drift = measure_drift(read, closer, count, sps)
+    if drift is None:
+        return replace(lost, status="end")
+    closer = replace(closer, drift=drift)
     body = waveform.demodulate(received_chips(read, closer, 0, count, sps), total)
     payload = slice(head.USES, total)
     symbols = body.symbols[payload] * qpsk(total, SCRAMBLING_INIT)[payload].conj()

@@ -170,8 +170,8 @@ def _span(read: Read, candidate: Candidate, begin: float, count: int, sps: int) 
     return chips / max(candidate.amplitude, 1e-150)
 
 
-def measure_drift(read: Read, candidate: Candidate, first: int, sps: int) -> float:
-    """The drift, from where the postamble is instead of at chip ``first``.
+def measure_drift(read: Read, candidate: Candidate, first: int, sps: int) -> float | None:
+    """The drift, from where the postamble is instead of at chip ``first``; None: it is not there.
 
     It is looked for within :data:`MAX_DRIFT`, to a quarter of a chip and then ever closer.
     """
@@ -179,9 +179,10 @@ def measure_drift(read: Read, candidate: Candidate, first: int, sps: int) -> flo
     nominal = candidate.start + first * sps
 
     def level(shift: float) -> float:
-        # A small error of the frequency must not turn the sum away: quarters are added by power.
+        """As the likeness of a preamble; a small error of the frequency takes little away."""
         chips = _span(read, candidate, nominal + shift * sps, POSTAMBLE, sps) * reference
-        return float((np.abs(chips.reshape(4, -1).sum(axis=1)) ** 2).sum())
+        quarters = np.abs(chips.reshape(4, -1).mean(axis=1)) ** 2
+        return float(quarters.mean() / max(float(np.mean(np.abs(chips) ** 2)), 1e-300))
 
     reach = max(1, math.ceil(4 * MAX_DRIFT * first))
     shifts = np.arange(-reach, reach + 1) / 4
@@ -190,4 +191,4 @@ def measure_drift(read: Read, candidate: Candidate, first: int, sps: int) -> flo
         levels = np.array([level(shift + k * step) for k in (-1, 0, 1)])
         shift += step * parabola(levels) if levels.argmax() == 1 else step * (levels.argmax() - 1)
         step /= 2
-    return shift / first
+    return shift / first if level(shift) > SURE else None

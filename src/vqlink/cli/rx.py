@@ -63,7 +63,8 @@ def rx_command(
     if as_json:
         print_json({"frames": rows})
     if not outcomes:
-        print(f"vqlink: no frame found in {recording}", file=sys.stderr)
+        text = f"no frame found in {recording} at {rate} samples a symbol (--sps)"
+        print(f"vqlink: {text}", file=sys.stderr)
         return OUTAGE
     if "unknown" in outcomes:
         return 2
