@@ -40,18 +40,16 @@ SNR_DB = (4.0, 6.0, 8.0, 10.0, 15.0, 20.0)
 TARGET_DB = 0.5
 _SMALL, _WHOLE = 128, 0
 _CELLS = (
-    *(
-        ("single-carrier", "none", system, _SMALL)
-        for system in (
-            "jscc-q64-awgn-1-12", "jscc-q4096-awgn-1-12", "jscc-awgn-1-6", "jscc-q64-awgn-1-24",
-            "vqdeepsc-4",
-        )
-    ),
+    ("single-carrier", "none", "jscc-q64-awgn-1-12", _SMALL),
     ("ofdm", "none", "jscc-q64-awgn-1-12", _SMALL),
+    ("single-carrier", "none", "jscc-awgn-1-6", _SMALL),
     ("ofdm", "tdl-a", "jscc-q64-awgn-1-12", _SMALL),
-    ("ofdm", "tdl-c", "jscc-q64-awgn-1-12", _SMALL),
     ("single-carrier", "none", "jscc-q64-awgn-1-12", _WHOLE),
-)  # fmt: skip
+    ("single-carrier", "none", "jscc-q4096-awgn-1-12", _SMALL),
+    ("ofdm", "tdl-c", "jscc-q64-awgn-1-12", _SMALL),
+    ("single-carrier", "none", "jscc-q64-awgn-1-24", _SMALL),
+    ("single-carrier", "none", "vqdeepsc-4", _SMALL),
+)
 _NOTES = (
     "delay 0 to 200 symbols, offset within 1e-3 cycles a symbol, any phase, gain -30 to 0 dB, "
     "clock within 20 ppm, uniform, one draw a frame; roll-off 0.25, 4 samples a symbol",
