@@ -20,7 +20,7 @@ ROW = {
 
 def test_claims_follow_from_the_rows() -> None:
     found = [
-        {"waveform": name, "snr_db": snr_db, "lost": lost, "false": 0, "n": 200}
+        {"waveform": name, "snr_db": snr_db, "lost": lost, "false": 0, "n": 100}
         for name, lost in (("ofdm", 0), ("single-carrier", 1))
         for snr_db in SNR_DB
     ]

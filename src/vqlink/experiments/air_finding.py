@@ -66,7 +66,7 @@ def finding_claims(found: Sequence[Row]) -> list[Claim]:
 def _find(cell: Cell, *, smoke: bool) -> list[Row]:
     """How many frames of a short payload are not found, or their header not read."""
     snr_db, waveform = float(cell["snr_db"]), WAVEFORMS[str(cell["waveform"])]
-    count, lost, false = 2 if smoke else 200, 0, 0
+    count, lost, false = 2 if smoke else 100, 0, 0
     for place in range(count):
         random = stream(0, "air-finding", waveform.name, snr_db, place)
         system, weights = (int(1e6 * value) for value in uniform((2,), generator=random))
