@@ -27,7 +27,10 @@ def test_claims_follow_from_the_rows() -> None:
     rows = [ROW, {**ROW, "snr_db": 6.0, "loss": 0.1}, {**ROW, "waveform": "ofdm", "loss": 0.6}]
     result = air.summarise(rows, found, Path("air.jsonl"))
     assert [claim.held for claim in result.claims] == [True, None, False, None, True, False]
-    assert "0.400 dB (jscc-awgn-1-6 at 4 dB); 0 outages in 48 frames" in result.claims[0].figures
+    assert (
+        "0.400 dB (jscc-awgn-1-6 at 4 dB); 0 outages in 48 frames of 1 systems"
+        in result.claims[0].figures
+    )
     assert len(result.table) == 3
     assert len(result.table[0]) == len(result.columns)
     assert finding_claims([])[0].held is None

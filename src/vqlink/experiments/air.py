@@ -139,7 +139,8 @@ def _claims(rows: Sequence[Row]) -> list[Claim]:
                 text,
                 worst["loss"] <= TARGET_DB,
                 f"largest mean loss {worst['loss']:.3f} dB ({worst['system']} at "
-                f"{worst['snr_db']:g} dB); {outages} outages in {frames} frames",
+                f"{worst['snr_db']:g} dB); {outages} outages in {frames} frames of "
+                f"{len({row['system'] for row in group})} systems",
             )
         )
     return claims
