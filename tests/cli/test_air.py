@@ -64,12 +64,12 @@ def test_tx_counts_every_use(
     told = json.loads(text)
     uses = told["uses"]
     assert uses["payload"] == 96 * 128 * 3 // 12
-    assert uses["total"] == sum(uses[k] for k in ("preamble", "header", "pilots", "payload"))
+    assert uses["total"] == sum(uses[k] for k in ("sync", "header", "pilots", "payload"))
     assert told["samples"] == path.stat().st_size // 8
     assert told["samples"] >= 4 * uses["total"]
     status, text, _ = call(capsys, *words, "--waveform", "ofdm", "--datatype", "ci16_le")
     assert status == 0
-    for word in ("preamble 256", "header 400", "payload 3072", "ci16_le", "% beside"):
+    for word in ("sync 512", "header 400", "payload 3072", "ci16_le", "% beside"):
         assert word in text
 
 

@@ -57,7 +57,7 @@ def error(found: Found, sent: np.ndarray) -> float:
 def test_chips_have_power_one_and_all_are_counted(name: str) -> None:
     chips = build_frame(HEADER, payload(), WAVEFORMS[name])
     uses = frame_uses(HEADER.uses, WAVEFORMS[name])
-    assert (uses.preamble, uses.header, uses.payload) == (PREAMBLE, head.USES, HEADER.uses)
+    assert (uses.sync, uses.header, uses.payload) == (512, head.USES, HEADER.uses)
     assert uses.total == len(chips)
     assert np.mean(np.abs(chips) ** 2) == pytest.approx(1, abs=0.05)
     with pytest.raises(ValueError, match="1500"):
@@ -164,6 +164,18 @@ def test_a_header_that_is_jammed_is_an_outage_and_the_next_frame_is_found(name: 
     assert error(good, payload()) < 0.02
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_dropped_samples_cost_one_frame_not_the_next(name: str) -> None:
+    whole = burst(name)
+    y = np.concatenate([whole[:7000], whole[7003:9000], whole[9400:], whole[:6000], whole])
+    y = through(y, Air(15.0, -2e-4, 3.3))
+    first, second, third = received(y)
+    assert (first.status, second.status, third.status) == ("end", "end", "ok")
+    assert first.header == second.header == HEADER
+    assert not first.symbols.size
+    assert error(third, payload()) < 0.05
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_echoes_have_mean_power_one_and_the_tables_spread(profile: str) -> None:
     air = Air(profile=profile, delay_spread=2.0)
@@ -217,3 +229,18 @@ def test_air_without_anything_changes_nothing() -> None:
     y = through(samples, Air())
     assert np.abs(y[: len(samples)] - samples).max() < 1e-9
     assert np.abs(y[len(samples) :]).max() < 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("ppm", [-90.0, -3.0, 20.0, 90.0])
+def test_clocks_that_differ(name: str, ppm: float) -> None:
+    """20,000 chips: at 90 ppm the end comes 1.8 chips early or late."""
+    count = 19_000
+    header = Header(11, 22, 64, 48, count)
+    sent = payload(count=count)
+    samples = shape(build_frame(header, sent, WAVEFORMS[name]), 4).astype(complex)
+    (found,) = received(through(samples, Air(20.0, 3e-4, 12.3, clock=1e-6 * ppm)))
+    assert found.header == header
+    # A receiver whose samples are further apart sees shorter chips.
+    assert found.drift == pytest.approx(-1e-6 * ppm, abs=0.6e-6)
+    assert 10 * math.log10(error(found, sent)) == pytest.approx(-20, abs=0.5)

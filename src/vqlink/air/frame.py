@@ -17,12 +17,20 @@ from vqlink.air.header import Header, decode_header, encode_header
 from vqlink.air.ofdm import OFDM
 from vqlink.air.sequences import SCRAMBLING_INIT, interleaver, qpsk
 from vqlink.air.single_carrier import SingleCarrier
-from vqlink.air.sync import SURE, Candidate, Read, find_preambles, received_chips
-from vqlink.air.waveform import PREAMBLE, Waveform
+from vqlink.air.sync import (
+    MAX_DRIFT,
+    SURE,
+    Candidate,
+    Read,
+    find_preambles,
+    measure_drift,
+    received_chips,
+)
+from vqlink.air.waveform import POSTAMBLE, PREAMBLE, Waveform, postamble
 
 WAVEFORMS: dict[str, Waveform] = {waveform.name: waveform for waveform in (SingleCarrier(), OFDM())}
 
-Status = Literal["ok", "header", "cut"]
+Status = Literal["ok", "header", "cut", "end"]
 
 
 @dataclass(frozen=True)
@@ -30,23 +38,24 @@ class Uses:
     """Complex channel uses of a frame, all counted.
 
     Attributes:
+        sync: preamble and postamble.
         pilots: pilots, training, prefixes and filling.
     """
 
-    preamble: int
+    sync: int
     header: int
     pilots: int
     payload: int
 
     @property
     def total(self) -> int:
-        return self.preamble + self.header + self.pilots + self.payload
+        return self.sync + self.header + self.pilots + self.payload
 
 
 def frame_uses(payload: int, waveform: Waveform) -> Uses:
     """The uses of a frame with ``payload`` symbols."""
     rest = waveform.chips(head.USES + payload) - PREAMBLE - head.USES - payload
-    return Uses(PREAMBLE, head.USES, rest, payload)
+    return Uses(PREAMBLE + POSTAMBLE, head.USES, rest, payload)
 
 
 def build_frame(header: Header, payload: Complex, waveform: Waveform) -> Complex:
@@ -58,7 +67,8 @@ def build_frame(header: Header, payload: Complex, waveform: Waveform) -> Complex
     if header.uses != len(payload):
         raise ValueError(f"the header tells {header.uses} symbols, the payload has {len(payload)}")
     stream = np.concatenate([encode_header(header), payload[interleaver(len(payload))]])
-    return waveform.modulate(stream * qpsk(len(stream), SCRAMBLING_INIT))
+    body = waveform.modulate(stream * qpsk(len(stream), SCRAMBLING_INIT))
+    return np.concatenate([body, postamble()])
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,11 @@ class Found:
 
     Attributes:
         status: ``ok``; ``header``: a preamble, but no header that can be read; ``cut``: the
-            recording ends within the frame.
+            recording ends within the frame; ``end``: no postamble where the header tells the end.
         waveform: by name.
         start: in samples, of the first chip's peak.
         frequency: offset in cycles a chip.
+        drift: of the sender's clock; see :class:`vqlink.air.sync.Candidate`.
         snr_db: Es/N0 as estimated; of the header alone where there is no more.
         header: None unless it was read.
         symbols, noise_var: (uses,) of the payload, equalised, with the noise on each; empty unless
@@ -82,6 +93,7 @@ class Found:
     waveform: str
     start: float
     frequency: float
+    drift: float
     snr_db: float
     header: Header | None
     symbols: Complex
@@ -103,9 +115,9 @@ def find_frames(read: Read, length: int, sps: int) -> Iterator[Found]:
         found = _receive(read, length, sps, candidate)
         if found.header is None and candidate.likeness < SURE:
             continue  # noise, most likely
-        if found.header is not None:
+        if found.header is not None and found.status != "end":
             chips = WAVEFORMS[found.waveform].chips(head.USES + found.header.uses)
-            free = found.start + (chips - PREAMBLE / 2) * sps
+            free = found.start + chips * sps  # less than its end, however the clocks differ
         yield found
 
 
@@ -113,7 +125,7 @@ def _receive(read: Read, length: int, sps: int, candidate: Candidate) -> Found:
     waveform = WAVEFORMS[candidate.waveform]
     empty = np.empty(0)
     lost = Found(
-        "header", candidate.waveform, candidate.start, candidate.frequency, float("nan"), None,
+        "header", candidate.waveform, candidate.start, candidate.frequency, 0.0, float("nan"), None,
         empty.astype(np.complex128), empty, 1.0,
     )  # fmt: skip
     last = (length - candidate.start) / sps  # chips that the recording has
@@ -132,9 +144,14 @@ def _receive(read: Read, length: int, sps: int, candidate: Candidate) -> Found:
         return lost
     total = head.USES + header.uses
     count = waveform.chips(total)
-    if last < count - 0.5:
-        return replace(lost, status="cut", there=last / count)
+    whole = (count + POSTAMBLE) * (1 - MAX_DRIFT) - 0.5
+    if last < whole:
+        return replace(lost, status="cut", there=last / whole)
     closer = replace(candidate, frequency=lost.frequency)
+    drift = measure_drift(read, closer, count, sps)
+    if drift is None:
+        return replace(lost, status="end")
+    closer = replace(closer, drift=drift)
     body = waveform.demodulate(received_chips(read, closer, 0, count, sps), total)
     payload = slice(head.USES, total)
     symbols = body.symbols[payload] * qpsk(total, SCRAMBLING_INIT)[payload].conj()
@@ -143,6 +160,6 @@ def _receive(read: Read, length: int, sps: int, candidate: Candidate) -> Found:
     in_order[order] = symbols
     noise_var[order] = body.noise_var[payload]
     return Found(
-        "ok", candidate.waveform, candidate.start, lost.frequency + body.frequency, body.snr_db,
-        header, in_order, noise_var, 1.0,
+        "ok", candidate.waveform, candidate.start, lost.frequency + body.frequency, closer.drift,
+        body.snr_db, header, in_order, noise_var, 1.0,
     )  # fmt: skip

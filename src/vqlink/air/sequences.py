@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vqlink.air.arrays import Complex, Int
 
 PREAMBLE_INIT = {"single-carrier": 1, "ofdm": 2}
-PILOT_INIT, SCRAMBLING_INIT = 3, 4
+PILOT_INIT, SCRAMBLING_INIT, POSTAMBLE_INIT = 3, 4, 5
 
 _SKIP, _STEP = 1600, 28  # N_C; bits that a recurrence of degree 31 gives at once
 

@@ -13,7 +13,7 @@ from vqlink.air.arrays import Complex, Float
 from vqlink.air.pulse import sample, taps
 from vqlink.air.sequences import PREAMBLE_INIT
 from vqlink.air.tracking import parabola, rotate
-from vqlink.air.waveform import PREAMBLE, preamble
+from vqlink.air.waveform import POSTAMBLE, PREAMBLE, postamble, preamble
 
 THRESHOLD, SURE = 0.06, 0.1
 """Of the share of a window's energy that has the preamble's form. At Es/N0 = g it is about
@@ -23,6 +23,10 @@ e^15 windows, so that a header has to confirm the frame, and 0.1 once in e^25.""
 _FREQUENCIES = np.arange(-2, 3) * 2e-3
 """Cycles a chip; half a step off, the preamble's ends are a quarter of a turn apart."""
 MAX_FREQUENCY = 5e-3
+MAX_DRIFT = 100e-6
+"""100 ppm: twice what the clocks of two cheap radios may differ by."""
+
+_SPAN_CHIPS = 128
 
 _CHUNK = 1 << 17
 
@@ -37,6 +41,7 @@ class Candidate:
         frequency: offset in cycles a chip.
         likeness: share of the energy there that has the preamble's form, 0 to 1.
         amplitude: of the preamble.
+        drift: by how much of their length chips last longer than the receiver's clock has it.
     """
 
     waveform: str
@@ -44,6 +49,7 @@ class Candidate:
     frequency: float
     likeness: float
     amplitude: float = 1.0
+    drift: float = 0.0
 
 
 Read = Callable[[int, int], Complex]
@@ -142,11 +148,47 @@ def _refined(read: Read, rough: Candidate, sps: int) -> Candidate:
 
 
 def received_chips(read: Read, candidate: Candidate, first: int, count: int, sps: int) -> Complex:
-    """Chips ``first`` to ``first + count``, freed of the frame's frequency offset and amplitude."""
+    """Chips ``first`` to ``first + count``, freed of frequency offset, amplitude and drift."""
+    pace = sps * (1 + candidate.drift)
+    if candidate.drift == 0:
+        return _span(read, candidate, candidate.start + first * pace, count, sps)
+    # The drift inside a span of 128 chips is a hundredth of a chip at 100 ppm.
+    parts = []
+    for at in range(first, first + count, _SPAN_CHIPS):
+        chips = min(_SPAN_CHIPS, first + count - at)
+        middle = candidate.drift * sps * (at + (chips - 1) / 2)
+        parts.append(_span(read, candidate, candidate.start + at * sps + middle, chips, sps))
+    return np.concatenate(parts)
+
+
+def _span(read: Read, candidate: Candidate, begin: float, count: int, sps: int) -> Complex:
     reach = len(taps(sps)) // 2 + 2
-    begin = candidate.start + first * sps
-    whole = int(np.floor(begin))
+    whole = math.floor(begin)
     samples = read(whole - reach, count * sps + 2 * reach)
     t = (np.arange(len(samples)) + whole - reach - candidate.start) / sps
     chips = sample(rotate(samples, candidate.frequency, t), begin - whole + reach, count, sps)
     return chips / max(candidate.amplitude, 1e-150)
+
+
+def measure_drift(read: Read, candidate: Candidate, first: int, sps: int) -> float | None:
+    """The drift, from where the postamble is instead of at chip ``first``; None: it is not there.
+
+    It is looked for within :data:`MAX_DRIFT`, to a quarter of a chip and then ever closer.
+    """
+    reference = postamble().conj()
+    nominal = candidate.start + first * sps
+
+    def level(shift: float) -> float:
+        """As the likeness of a preamble; a small error of the frequency takes little away."""
+        chips = _span(read, candidate, nominal + shift * sps, POSTAMBLE, sps) * reference
+        quarters = np.abs(chips.reshape(4, -1).mean(axis=1)) ** 2
+        return float(quarters.mean() / max(float(np.mean(np.abs(chips) ** 2)), 1e-300))
+
+    reach = max(1, math.ceil(4 * MAX_DRIFT * first))
+    shifts = np.arange(-reach, reach + 1) / 4
+    shift, step = float(shifts[np.argmax([level(value) for value in shifts])]), 0.1
+    while step > 0.003:
+        levels = np.array([level(shift + k * step) for k in (-1, 0, 1)])
+        shift += step * parabola(levels) if levels.argmax() == 1 else step * (levels.argmax() - 1)
+        step /= 2
+    return shift / first if level(shift) > SURE else None

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vqlink.air.arrays import Complex, Float
-from vqlink.air.sequences import PREAMBLE_INIT, qpsk
+from vqlink.air.sequences import POSTAMBLE_INIT, PREAMBLE_INIT, qpsk
 
-PREAMBLE = 256
-"""Chips of the preamble."""
+PREAMBLE = POSTAMBLE = 256
+"""Chips of the preamble, and of the postamble that ends every frame."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Waveform(Protocol):
     def name(self) -> str: ...
 
     def chips(self, symbols: int) -> int:
-        """Chips of a frame with a stream of so many symbols, the preamble included."""
+        """Chips of a frame with a stream of so many symbols: with preamble, without postamble."""
         ...
 
     def modulate(self, stream: Complex) -> Complex:
@@ -51,3 +51,8 @@ class Waveform(Protocol):
 def preamble(name: str) -> Complex:
     """(PREAMBLE,) the QPSK symbols that a waveform's frames begin with."""
     return qpsk(PREAMBLE, PREAMBLE_INIT[name])
+
+
+def postamble() -> Complex:
+    """(POSTAMBLE,) the QPSK symbols that frames end with."""
+    return qpsk(POSTAMBLE, POSTAMBLE_INIT)

@@ -11,7 +11,7 @@ import typer
 from vqlink.cli.options import check_snr
 from vqlink.errors import VqlinkError
 
-_LIMITS = {"--cfo": 0.01, "--delay": 1e6, "--gain": 120.0, "--phase": 1e6}
+_LIMITS = {"--cfo": 0.01, "--delay": 1e6, "--gain": 120.0, "--phase": 1e6, "--clock": 1000.0}
 
 
 def channel_command(
@@ -22,6 +22,9 @@ def channel_command(
     delay: Annotated[float, typer.Option(help="in symbols, such as 137.4")] = 0.0,
     phase: Annotated[float, typer.Option(help="in degrees")] = 0.0,
     gain: Annotated[float, typer.Option(help="in dB, of signal and noise alike")] = 0.0,
+    clock: Annotated[
+        float, typer.Option(help="by how many ppm the sender's clock is faster")
+    ] = 0.0,
     multipath: Annotated[str | None, typer.Option(help="echoes: tdl-a to tdl-e")] = None,
     delay_spread: Annotated[float, typer.Option(help="of the echoes, rms, in seconds")] = 1e-6,
     datatype: Annotated[
@@ -31,7 +34,7 @@ def channel_command(
 ) -> None:
     """Write what a receiver would record of RECORDING."""
     check_snr([] if snr is None else [snr])
-    given = {"--cfo": cfo, "--delay": delay, "--gain": gain, "--phase": phase}
+    given = {"--cfo": cfo, "--delay": delay, "--gain": gain, "--phase": phase, "--clock": clock}
     for name, value in given.items():
         if not math.isfinite(value) or abs(value) > _LIMITS[name]:
             raise VqlinkError(f"{name} lies between +-{_LIMITS[name]:g}, not {value:g}")
@@ -67,6 +70,7 @@ def channel_command(
         gain_db=gain,
         profile=multipath,
         delay_spread=spread,
+        clock=clock * 1e-6,
     )
     received = air(samples, sps=sps, symbol_energy=energy, generator=stream(seed, "air"))
     write_recording(

@@ -40,6 +40,8 @@ def rx_command(
         raise VqlinkError(f"--sps lies between 2 and 64, not {sps}")
     if out.suffix.lower() != ".png":
         raise VqlinkError(f"-o {out}: images are written as PNG; let the name end in .png")
+    from rich.console import Console
+
     from vqlink.air.sigmf import read_recording
     from vqlink.evaluation.air import Directory, receive_frames, samples_per_chip
     from vqlink.sources.images import write_image
@@ -48,19 +50,21 @@ def rx_command(
     rate = sps or samples_per_chip(samples)
     directory = Directory(system or ())
     outcomes, rows = [], []
-    for number, delivery in enumerate(receive_frames(samples, rate, directory), start=1):
-        place = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-        if delivery.image is not None:
-            write_image(delivery.image, place)
-        outcomes.append(delivery.outcome)
-        rows.append(_row(number, delivery, place))
-        if not as_json:
-            stream = sys.stdout if delivery.outcome == "ok" else sys.stderr
-            print(_line(number, delivery, place), file=stream)
+    with Console(stderr=True, quiet=as_json).status(f"receiving {len(samples)} samples"):
+        for number, delivery in enumerate(receive_frames(samples, rate, directory), start=1):
+            place = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
+            if delivery.image is not None:
+                write_image(delivery.image, place)
+            outcomes.append(delivery.outcome)
+            rows.append(_row(number, delivery, place))
+            if not as_json:
+                stream = sys.stdout if delivery.outcome == "ok" else sys.stderr
+                print(_line(number, delivery, place), file=stream)
     if as_json:
         print_json({"frames": rows})
     if not outcomes:
-        print(f"vqlink: no frame found in {recording}", file=sys.stderr)
+        text = f"no frame found in {recording} at {rate} samples a symbol (--sps)"
+        print(f"vqlink: {text}", file=sys.stderr)
         return OUTAGE
     if "unknown" in outcomes:
         return 2
@@ -77,6 +81,7 @@ def _row(number: int, delivery: Delivery, place: Path) -> dict[str, Any]:
         "waveform": found.waveform,
         "start": found.start,
         "cfo": found.frequency,
+        "clock_ppm": round(-1e6 * found.drift, 3),
         "snr_db": round(found.snr_db, 2) if math.isfinite(found.snr_db) else None,
         "size": [found.header.width, found.header.height] if found.header else None,
         "prepared_for_db": found.header.snr_db if found.header else None,
@@ -93,5 +98,6 @@ def _line(number: int, delivery: Delivery, place: Path) -> str:
     assert found.header is not None
     return (
         f"{text}: {delivery.system}, {found.header.width}x{found.header.height} pixels, Es/N0 "
-        f"{found.snr_db:.1f} dB, offset {found.frequency * 1e6:+.1f}e-6 cycles a symbol -> {place}"
+        f"{found.snr_db:.1f} dB, offset {found.frequency * 1e6:+.1f}e-6 cycles a symbol, clock "
+        f"{-found.drift * 1e6:+.2f} ppm -> {place}"
     )

@@ -193,6 +193,9 @@ def _deliver(found: Found, directory: Directory) -> Delivery:
     if found.status == "cut":
         text = f"it is cut off: the recording has {100 * found.there:.0f} % of "
         return Delivery("outage", text + ("it" if found.header else "its header"), found)
+    if found.status == "end":
+        text = "its end is not where its header tells: samples are missing or disturbed, an outage"
+        return Delivery("outage", text, found)
     if found.header is None:
         return Delivery("outage", "its header could not be read (CRC): an outage", found)
     try:

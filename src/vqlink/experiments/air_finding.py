@@ -23,10 +23,17 @@ SPS = 4
 
 
 def drawn_air(snr_db: float, profile: str | None, random: torch.Generator) -> Air:
-    """Delay, offset, phase and gain of one frame."""
-    delay, offset, turn, level = uniform((4,), generator=random).tolist()
+    """Delay, offsets, phase and gain of one frame."""
+    delay, offset, turn, level, clock = uniform((5,), generator=random).tolist()
     return Air(
-        snr_db, 1e-3 * (2 * offset - 1), 200 * delay, 2 * math.pi * turn, -30 * level, profile, 1.0
+        snr_db,
+        frequency=1e-3 * (2 * offset - 1),
+        delay=200 * delay,
+        phase=2 * math.pi * turn,
+        gain_db=-30 * level,
+        profile=profile,
+        delay_spread=1.0,
+        clock=20e-6 * (2 * clock - 1),
     )
 
 
@@ -59,7 +66,7 @@ def finding_claims(found: Sequence[Row]) -> list[Claim]:
 def _find(cell: Cell, *, smoke: bool) -> list[Row]:
     """How many frames of a short payload are not found, or their header not read."""
     snr_db, waveform = float(cell["snr_db"]), WAVEFORMS[str(cell["waveform"])]
-    count, lost, false = 2 if smoke else 200, 0, 0
+    count, lost, false = 2 if smoke else 100, 0, 0
     for place in range(count):
         random = stream(0, "air-finding", waveform.name, snr_db, place)
         system, weights = (int(1e6 * value) for value in uniform((2,), generator=random))
