@@ -21,7 +21,7 @@ from vqlink.config.schema import (
     TextSource,
     TransformerTextNet,
 )
-from vqlink.config.weights import read_config, read_tensors, save_weights
+from vqlink.config.weights import Storage, read_config, read_tensors, save_weights
 from vqlink.decoders.text.transformer import TransformerTextDecoder
 from vqlink.encoders.text.transformer import TransformerTextEncoder
 from vqlink.links.bits import LONGEST, BitChannel, BitsLink
@@ -102,7 +102,7 @@ def save_text_weights(
     recipe: Recipe,
     tokenizer: Tokenizer,
     *,
-    half: bool = False,
+    storage: Storage = "float32",
 ) -> str:
     """As :func:`vqlink.config.weights.save_weights`, with the tokenizer's text beside it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def save_text_weights(
     temporary = path.with_suffix(".partial")
     temporary.write_text(tokenizer.to_str(), encoding="utf-8")
     os.replace(temporary, path)
-    return save_weights(folder, tensors, recipe, half=half)
+    return save_weights(folder, tensors, recipe, storage=storage)
 
 
 def load_text_code(folder: Path) -> tuple[TextCode, Recipe]:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
@@ -22,22 +23,29 @@ from vqlink.protocols import VqlinkError
 
 CONFIG_NAME, MODEL_NAME = "config.json", "model.safetensors"
 
+Storage = Literal["float32", "float16", "int8"]
+
+_SCALE = ".int8_scale"
+_WORTH = 30_000  # values; the small layers at both ends of a net are the sensitive ones
+
 
 def save_weights(
-    folder: Path, tensors: Mapping[str, Tensor], recipe: Recipe, *, half: bool = False
+    folder: Path, tensors: Mapping[str, Tensor], recipe: Recipe, *, storage: Storage = "float32"
 ) -> str:
     """Write a weights folder, each file atomically; returns the sha256 of the tensors' file.
 
     Args:
-        half: store floating-point tensors in float16.
+        storage: of floating-point tensors. ``int8`` is for matrices and kernels, symmetric, with a
+            scale for each output channel; what is smaller stays in float16.
 
     Raises:
         VqlinkError: when the folder can't be written to, or the disk is full; the files that were
             there stay as they are.
     """
     stored = {
-        name: (t.half() if half and t.is_floating_point() else t).contiguous().cpu()
+        stored_name: part.contiguous().cpu()
         for name, t in tensors.items()
+        for stored_name, part in _stored(name, t, storage).items()
     }
     model, config = folder / MODEL_NAME, folder / CONFIG_NAME
     partial = model.with_suffix(".partial")
@@ -52,6 +60,29 @@ def save_weights(
         remove_quietly(partial)
         raise VqlinkError(f"can't save weights to {folder}: {error}") from None
     return sha256_of(model)
+
+
+def _stored(name: str, tensor: Tensor, storage: Storage) -> dict[str, Tensor]:
+    """A tensor as the file has it."""
+    if not tensor.is_floating_point() or storage == "float32":
+        return {name: tensor}
+    if storage == "float16" or tensor.ndim < 2 or tensor.numel() < _WORTH:
+        return {name: tensor.half()}
+    scale = tensor.flatten(1).abs().amax(dim=1).clamp_min(1e-12) / 127
+    steps = torch.round(tensor / scale.view(-1, *[1] * (tensor.ndim - 1)))
+    return {name: steps.to(torch.int8), name + _SCALE: scale.float()}
+
+
+def _restored(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of :func:`_stored` for a whole file, in float32."""
+    tensors = {}
+    for name, tensor in stored.items():
+        scale = stored.get(name + _SCALE)
+        if scale is not None and tensor.dtype == torch.int8 and scale.shape == tensor.shape[:1]:
+            tensor = tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+        if not name.endswith(_SCALE):
+            tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return tensors
 
 
 def remove_quietly(path: Path) -> None:
@@ -90,7 +121,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         raise VqlinkError(f"{folder} is no weights folder: it has no {MODEL_NAME}") from None
     except (SafetensorError, OSError) as error:
         raise VqlinkError(f"{path} is not a readable safetensors file: {one_line(error)}") from None
-    return {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+    return _restored(tensors)
 
 
 def load_weights(folder: Path) -> tuple[LearnedSystem, Recipe]:

@@ -1,8 +1,8 @@
 """Put trained weights into the zoo.
 
-    python -m vqlink.zoo.add runs/jscc-awgn-1-12/weights [more folders]
+    python -m vqlink.zoo.add [--int8] runs/jscc-awgn-1-12/weights [more folders]
 
-Stores them in half precision with their config, measures the expected figure on a bundled
+Stores them in half precision (or int8) with their config, measures the expected figure on a bundled
 picture, and writes the manifest.
 """
 
@@ -26,6 +26,7 @@ from vqlink.config.schema import (
 )
 from vqlink.config.weights import (
     MODEL_NAME,
+    Storage,
     load_weights,
     read_config,
     read_tensors,
@@ -41,11 +42,11 @@ from vqlink.zoo.catalogue import MANIFEST, ZOO, Entry, Expected, entries, to_jso
 _CASE, _SIDE, _SNR_DB, _SEED = "sample:astronaut", 256, 10.0, 0
 
 
-def add(folder: Path) -> Entry:
+def add(folder: Path, storage: Storage = "float16") -> Entry:
     """Copy one weights folder into the zoo and its manifest; replaces one of the same name."""
     recipe = read_config(folder)
     target = ZOO / "weights" / recipe.name
-    save_weights(target, read_tensors(folder), recipe, half=True)
+    save_weights(target, read_tensors(folder), recipe, storage=storage)
     entry = describe(target)
     kept = {e.name: _beside(e, entry) for e in entries()} | {entry.name: entry}
     listed = [to_json(e) for e in sorted(kept.values(), key=lambda e: e.name)]
@@ -109,5 +110,7 @@ def measure_expected(folder: Path) -> float:
 
 
 if __name__ == "__main__":
+    storage: Storage = "int8" if "--int8" in sys.argv else "float16"
     for argument in sys.argv[1:]:
-        print(add(Path(argument)))
+        if argument != "--int8":
+            print(add(Path(argument), storage))

@@ -115,12 +115,12 @@ def measure_expected(folder: Path) -> float:
 
 
 def add(folder: Path) -> TextEntry:
-    """Copy one weights folder into the zoo, in half precision, and into its manifest."""
+    """Copy one weights folder into the zoo, in int8, and into its manifest."""
     recipe = read_config(folder)
     assert isinstance(recipe.quantizer, BinaryConfig)
     target = ZOO / "weights" / recipe.name
     tokenizer = read_tokenizer(folder / TOKENIZER_NAME)
-    sha256 = save_text_weights(target, read_tensors(folder), recipe, tokenizer, half=True)
+    sha256 = save_text_weights(target, read_tensors(folder), recipe, tokenizer, storage="int8")
     code, _ = load_text_code(target)
     entry = TextEntry(
         name=recipe.name,
