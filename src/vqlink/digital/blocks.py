@@ -44,7 +44,7 @@ class BlockCode(Protocol):
         """(B, coded) log P(1) / P(0) -> (B, payload) those of the message, and whether they hold.
 
         The second is bool, one for each bit: its block is good. The ratios of such a block are
-        +-:data:`SURE`.
+        +-:data:`SURE`, and no ratio is larger.
         """
         ...
 
@@ -145,13 +145,18 @@ class _Uncoded:
 
     def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
         llr = llr * (1 - 2 * fec.scrambler(self.coded))
-        llr = llr[:, : self.payload]
+        llr = _bounded(llr[:, : self.payload])
         return llr, torch.ones_like(llr, dtype=torch.bool)
+
+
+def _bounded(llr: Tensor) -> Tensor:
+    """Ratios of at most :data:`SURE`; one that is no number says nothing."""
+    return torch.nan_to_num(llr, nan=0.0).clamp(-SURE, SURE)
 
 
 def _in_messages(llr: Tensor, good: Tensor, count: int, payload: int) -> tuple[Tensor, Tensor]:
     """Blocks (N, bits) and their verdicts (N,) -> both as (count, payload)."""
     certain = torch.where(llr > 0, SURE, -SURE)
-    llr = torch.where(good[:, None], certain, llr)
+    llr = torch.where(good[:, None], certain, _bounded(llr))
     held = good[:, None].expand(llr.shape)
     return llr.reshape(count, -1)[:, :payload], held.reshape(count, -1)[:, :payload]
