@@ -143,3 +143,18 @@ def test_codes_of_one_kind_are_refused_by_the_other(
     assert (status, "for text, not for pictures" in errors) == (2, True)
     status, _, errors = call(capsys, "send", "A dog.", "--system", weights, "--out", tmp_path)
     assert (status, "no code for text" in errors) == (2, True)
+
+
+def test_without_the_extra_the_words_are_counted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, code: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    bare = tuple(m for m in metrics.TEXT_METRICS if m.package is None)
+    missing = metrics.TextMetric("similarity", metrics.similarity, "no_such_package")
+    monkeypatch.setattr("vqlink.evaluation.text.TEXT_METRICS", (missing, *bare))
+    status, text, errors = call(
+        capsys, "send", LINES[0], "--system", code, "--snr", 14, "--out", tmp_path,
+    )  # fmt: skip
+    assert status == 0, errors
+    assert "vqlink[text]" in text
+    assert {m.name for m in bare} == {"token_accuracy", "sentence_accuracy"}

@@ -170,12 +170,14 @@ def _print(sentences: list[str], arrivals: tuple[TextArrival, ...], where: str) 
         means = {name: f"{float(values.mean()):.3f}" for name, values in arrival.metrics.items()}
         table.add_row(
             arrival.system,
-            *(means[name] for name in ("similarity", "bleu4", "token_accuracy",
-                                       "sentence_accuracy")),
+            *(means.get(name, "-") for name in ("similarity", "bleu4", "token_accuracy",
+                                                "sentence_accuracy")),
             f"{int(arrival.sent.uses.sum())}",
             f"{int(arrival.sent.outage.sum())} of {len(sentences)}",
         )  # fmt: skip
     console.print(table)
+    if any("similarity" not in a.metrics or "bleu4" not in a.metrics for a in arrivals):
+        console.print("similarity and BLEU: pip install 'vqlink\\[text]'")
     for arrival in arrivals:
         unknown = int(arrival.sent.stats["unknown"].sum()) if "unknown" in arrival.sent.stats else 0
         if unknown:

@@ -147,7 +147,7 @@ def send_text(
     """Send sentences by each system; sentence i meets noise of (seed, point, i) alone.
 
     Args:
-        metrics: names; None for all.
+        metrics: names; None for all whose packages are installed.
     """
     arrivals = []
     (axis, value) = _axis(point)
@@ -158,7 +158,9 @@ def send_text(
         start = time.perf_counter()
         sent = system.transceiver.transmit(sentences, point, generator=noise)
         seconds = time.perf_counter() - start
-        chosen = [m for m in TEXT_METRICS if metrics is None or m.name in metrics]
+        chosen = [
+            m for m in TEXT_METRICS if (m.installed if metrics is None else m.name in metrics)
+        ]
         values = {m.name: m.function(sent.received, sentences) for m in chosen}
         rows = tuple(
             Row(

