@@ -34,7 +34,7 @@ from vqlink.protocols import VqlinkError
 from vqlink.sources.images import decode_image
 from vqlink.training.checkpoint import read_header
 from vqlink.units import parse_ratio
-from vqlink.zoo.catalogue import entries, parse_entry, to_json
+from vqlink.zoo.catalogue import entries, parse_entry
 from vqlink.zoo.hub import parse_location, parse_published
 
 FAST = 30
@@ -128,7 +128,7 @@ def parsers(folder: Path) -> dict[str, Parser]:
     recipes = [(RECIPES / f"{name}.yaml").read_bytes() for name in ("jscc-awgn-1-12", "vqdeepsc-4")]
     base = (RECIPES / "base" / "jscc.yaml").read_bytes()
     row = json.dumps(asdict(ROW)).encode() + b"\n"
-    entry = json.dumps(to_json(entries()[0])).encode()
+    entry = json.dumps(entries()[0].document()).encode()
     safetensors = _state()
     in_yaml = in_file(folder, "top.yaml", _recipe)
     found = {

@@ -57,7 +57,7 @@ def test_through_json(text: str, channel: object) -> None:
     [
         ("rayliegh", "did you mean rayleigh?"),
         ("packets:64", "did you mean packet?"),
-        ("", "channels are: awgn, rayleigh, rayleigh-fast, rician, rician-fast, bec, bsc, packet"),
+        ("", "known: awgn, rayleigh, rayleigh-fast, rician, rician-fast, bec, bsc, packet"),
         ("gaussian", "unknown channel 'gaussian'"),
         ("awgn:3", "awgn takes no setting"),
         ("bec:", "bec takes no setting"),

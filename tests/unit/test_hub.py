@@ -18,7 +18,7 @@ from vqlink.config.weights import sha256_of
 from vqlink.protocols import VqlinkError
 from vqlink.zoo.add import describe
 from vqlink.zoo.card import model_card
-from vqlink.zoo.catalogue import entries, find, load_system, parse_entry, to_json
+from vqlink.zoo.catalogue import entries, find, load_system, parse_entry
 from vqlink.zoo.hub import fetch, parse_location, push
 
 NAME = "jscc-q64-awgn-1-24"
@@ -99,7 +99,7 @@ def test_a_wrong_place(text: str) -> None:
 
 def test_an_entry_survives_its_file() -> None:
     for entry in entries():
-        assert parse_entry(json.dumps(to_json(entry)), "x") == entry
+        assert parse_entry(json.dumps(entry.document()), "x") == entry
 
 
 def test_only_what_loads_is_pushed(

@@ -50,6 +50,15 @@ def test_running_text_is_split() -> None:
     assert text.split_sentences(" \n ") == []
 
 
+def test_pieces_are_numbered_by_the_alphabet() -> None:
+    """Not by the trainer's hash, which differs from run to run."""
+    numbers = text.train_tokenizer(LINES, 150).get_vocab()
+    unknown, *pieces = sorted(numbers, key=numbers.__getitem__)
+    assert unknown == text.UNKNOWN
+    assert pieces == sorted(pieces)
+    assert sorted(numbers.values()) == list(range(len(numbers)))
+
+
 def test_tokens_give_the_sentence_back(tmp_path: Path) -> None:
     tokenizer = text.train_tokenizer(LINES, 150)
     assert tokenizer.get_vocab_size() <= 150

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqlink.cli.options import print_json
+from vqlink.errors import VqlinkError, did_you_mean
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from vqlink.zoo.catalogue import Entry
+    from vqlink.zoo.speech import SpeechEntry
+    from vqlink.zoo.text import TextEntry
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 _Json = Annotated[bool, typer.Option("--json", help="print JSON alone")]
@@ -21,53 +25,74 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
     """List the weights that ship, with their expected figure."""
     if context.invoked_subcommand is not None:
         return
+    if as_json:
+        print_json(list(_documents().values()))
+        return
+    from rich.console import Console
+
     from vqlink.zoo.catalogue import entries
     from vqlink.zoo.speech import speech_entries
     from vqlink.zoo.text import text_entries
 
-    if as_json:
-        print_json([*map(_json, entries()), *(text.document() for text in text_entries())])
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "paper", "channel", "rho", "bits a use", "parameters", "expected PSNR")
-    for entry in entries():
-        bits = "any" if entry.bits is None else f"{entry.bits:g}"
-        figure = f"{entry.expected.psnr_db:.2f} dB at {entry.expected.snr_db:g} dB"
-        row = (entry.name, entry.paper, entry.channel, str(entry.rho), bits)
-        table.add_row(*row, f"{entry.params:,}", figure)
-    Console().print(table)
-    if speech_entries():
-        table = Table("name", "paper", "parameters", "expected weighted SNR", title="speech")
-        for item in speech_entries():
-            table.add_row(item.name, item.paper, f"{item.params:,}", f"{item.psnr_db:.2f} dB")
-        Console().print(table)
-    texts = Table(
-        "name", "paper", "channel", "bits a token", "parameters", "expected token accuracy"
-    )
-    for text in text_entries():
-        figure = f"{text.expected:.3f} at {text.erasure:g} erased"
-        texts.add_row(
-            text.name, text.paper, text.channel, f"{text.bits}", f"{text.params:,}", figure
-        )
-    Console().print(texts)
+    console = Console()
+    for table in (_images(entries()), _texts(text_entries()), _speech(speech_entries())):
+        if table.row_count:
+            console.print(table)
 
 
 @app.command("show")
 def show_command(name: str, as_json: _Json = False) -> None:
     """Show one set of weights in full."""
-    from vqlink.zoo.catalogue import find
+    known = _documents()
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise VqlinkError(f"no weights named {name!r} in the zoo{hint} (known: {', '.join(known)})")
+    if as_json:
+        print_json(known[name])
+        return
+    for key, value in known[name].items():
+        print(f"{key:16} {value}")
+
+
+def _documents() -> dict[str, dict[str, Any]]:
+    from vqlink.zoo.catalogue import entries
+    from vqlink.zoo.speech import speech_entries
     from vqlink.zoo.text import text_entries
 
-    text = {entry.name: entry for entry in text_entries()}
-    document = text[name].document() if name in text else _json(find(name))
-    if as_json:
-        print_json(document)
-        return
-    for key, value in document.items():
-        print(f"{key:10} {value}")
+    every: tuple[Entry | TextEntry | SpeechEntry, ...]
+    every = (*entries(), *text_entries(), *speech_entries())
+    return {entry.name: entry.document() for entry in every}
 
 
-def _json(entry: Entry) -> dict[str, Any]:
-    return {**asdict(entry), "rho": str(entry.rho)}
+def _table(title: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("name", no_wrap=True)
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _images(entries: tuple[Entry, ...]) -> Table:
+    table = _table("images", "paper", "channel", "rho", "bits a use", "expected PSNR")
+    for entry in entries:
+        bits = "any" if entry.bits is None else f"{entry.bits:g}"
+        figure = f"{entry.expected.psnr_db:.2f} dB at {entry.expected.snr_db:g} dB"
+        table.add_row(entry.name, entry.paper, entry.channel, str(entry.rho), bits, figure)
+    return table
+
+
+def _texts(entries: tuple[TextEntry, ...]) -> Table:
+    table = _table("text", "paper", "channel", "bits a token", "expected token accuracy")
+    for entry in entries:
+        figure = f"{entry.expected:.3f} at {entry.erasure:g} erased"
+        table.add_row(entry.name, entry.paper, entry.channel, f"{entry.bits}", figure)
+    return table
+
+
+def _speech(entries: tuple[SpeechEntry, ...]) -> Table:
+    table = _table("speech", "paper", "expected weighted SNR")
+    for entry in entries:
+        table.add_row(entry.name, entry.paper, f"{entry.psnr_db:.2f} dB")
+    return table

@@ -11,12 +11,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vqlink.channels import AWGN, BEC, BSC, Fading, PacketErasure, Rayleigh, Rician
+from vqlink.errors import did_you_mean
 from vqlink.protocols import Channel, VqlinkError
 
 DEFAULT_K_FACTOR = 4.0
@@ -155,9 +155,8 @@ def channel_name(config: ChannelConfig) -> str:
 
 def _unknown(name: str) -> str:
     name = name if len(name) <= 40 else name[:37] + "..."
-    near = difflib.get_close_matches(name, _NAMES, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    return f"unknown channel {name!r}{hint}; channels are: {', '.join(_NAMES)}"
+    hint = did_you_mean(name, _NAMES)
+    return f"unknown channel {name!r}{hint} (known: {', '.join(_NAMES)})"
 
 
 def _usage(config: ChannelConfig) -> str:

@@ -6,7 +6,6 @@ file that it is laid over; bases are looked for beside the file, then among the 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -20,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from vqlink.config.schema import Recipe
-from vqlink.errors import one_line
+from vqlink.errors import did_you_mean, one_line
 from vqlink.protocols import VqlinkError
 
 RECIPES = Path(str(resources.files("vqlink.recipes")))
@@ -99,7 +98,7 @@ def recipe_path(name_or_path: str | Path) -> Path:
         return Path(text)
     names = recipe_names()
     raise VqlinkError(
-        f"unknown recipe {text!r}{_hint(text, names)}; recipes are: {', '.join(names)}, or a .yaml"
+        f"unknown recipe {text!r}{_hint(text, names)} (known: {', '.join(names)}; or a .yaml)"
     )
 
 
@@ -227,13 +226,10 @@ def _dotted(loc: tuple[int | str, ...], tree: Any) -> str:
 
 
 def _hint(text: str, choices: Sequence[str]) -> str:
-    """`` (did you mean X?)``: the same last part elsewhere, or the nearest spelling; else empty."""
-    if len(text) > 100:
-        return ""
+    """``; did you mean X?``: the same last part elsewhere, or the nearest spelling; else empty."""
     last = text.rpartition(".")[2]
     same = [choice for choice in choices if choice.rpartition(".")[2] == last]
-    near = same or difflib.get_close_matches(text, choices, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return f"; did you mean {same[0]}?" if same else did_you_mean(text, choices)
 
 
 def _paths(annotation: Any) -> Iterator[str]:

@@ -6,7 +6,6 @@ parts: a codec has no link, no loss weights and no latents of its own.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from hashlib import sha256
@@ -27,7 +26,7 @@ from vqlink.config.schema import (
 )
 from vqlink.decoders.speech.expander import Expander
 from vqlink.encoders.speech.compander import Compander
-from vqlink.errors import VqlinkError
+from vqlink.errors import VqlinkError, did_you_mean
 from vqlink.layers.mdct import HOP
 from vqlink.quantizers.replacement import Replacement
 from vqlink.systems.speech_envelope import EnvelopeModel
@@ -176,8 +175,7 @@ def load_speech_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Spee
     names = speech_recipe_names()
     path = SPEECH_RECIPES / f"{name_or_path}.yaml" if name_or_path in names else Path(name_or_path)
     if name_or_path not in names and path.suffix not in (".yaml", ".yml"):
-        close = difflib.get_close_matches(name_or_path, names, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(name_or_path, names)
         raise VqlinkError(f"unknown speech recipe {name_or_path!r}{hint}")
     tree = read_tree(path)
     for text in overrides:

@@ -7,7 +7,6 @@ table says, was lost.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from fractions import Fraction
 from functools import lru_cache
 from importlib import resources
 
+from vqlink.errors import did_you_mean
 from vqlink.protocols import VqlinkError
 from vqlink.units import from_db
 
@@ -82,8 +82,7 @@ def parse_mcs(text: str, code: str = "ldpc5g") -> MCS:
     names = {mcs.name: mcs for mcs in MCS_TABLES[code]}
     if text in names:
         return names[text]
-    close = difflib.get_close_matches(text, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(text, names)
     raise VqlinkError(f"unknown MCS {text!r} of {code}{hint} (known: {', '.join(names)})")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from vqlink.config.channels import ChannelConfig, build_channel, channel_name, p
 from vqlink.config.load import recipe_hash
 from vqlink.config.schema import Recipe
 from vqlink.deploy.onnx_codec import OnnxCodec, is_export
+from vqlink.errors import did_you_mean
 from vqlink.protocols import SymbolSystem, Transceiver, VqlinkError
 from vqlink.systems.separation import parse_separation
 from vqlink.zoo.catalogue import Entry, entries, load_system
@@ -140,8 +140,7 @@ def _load(name: str) -> tuple[LearnedSystem | OnnxCodec, Recipe, str]:
         return exported, exported.recipe, exported.sha256
     known: dict[str, Entry] = {entry.name: entry for entry in entries()}
     if name not in known and not Path(name).is_dir() and not name.startswith("hf://"):
-        close = difflib.get_close_matches(name, [*known, "hevc+ldpc5g", "jpeg+ldpc5g"], n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(name, [*known, "hevc+ldpc5g", "jpeg+ldpc5g"])
         raise VqlinkError(
             f"unknown system {name!r}{hint} (`vqlink zoo` lists the weights; classical links are "
             "named as in hevc+ldpc5g)"

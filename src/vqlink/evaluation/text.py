@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch.nn import functional
 from vqlink.config.channels import ChannelConfig, channel_name
 from vqlink.config.load import recipe_hash
 from vqlink.config.text import text_channel
+from vqlink.errors import did_you_mean
 from vqlink.evaluation.rows import Row, power_flags
 from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.metrics.text import TEXT_METRICS
@@ -80,8 +80,7 @@ def open_text_systems(
 def _open_learned(name: str, channel: ChannelConfig, bits_per_symbol: int | None) -> TextSystem:
     known = [entry.name for entry in text_entries()]
     if name not in known and not Path(name).is_dir():
-        close = difflib.get_close_matches(name, [*known, *TEXT_LINKS], n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(name, [*known, *TEXT_LINKS])
         raise VqlinkError(
             f"unknown text system {name!r}{hint} (known: {', '.join((*known, *TEXT_LINKS))})"
         )

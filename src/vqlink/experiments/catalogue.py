@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 
-from vqlink.errors import VqlinkError
+from vqlink.errors import VqlinkError, did_you_mean
 from vqlink.experiments.reproduction import Experiment
 
 _MODULES = {
@@ -45,8 +44,7 @@ def find(name: str) -> Experiment:
         VqlinkError: for an unknown name, with the nearest one.
     """
     if name not in _MODULES:
-        close = difflib.get_close_matches(name, _MODULES, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(name, _MODULES)
         raise VqlinkError(f"unknown experiment {name!r}{hint} (`vqlink reproduce` lists them)")
     module, _, function = _MODULES[name][0].partition(":")
     found = import_module(f"vqlink.experiments.{module}")

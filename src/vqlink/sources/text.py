@@ -106,7 +106,9 @@ def train_tokenizer(sentences: Sequence[str], size: int) -> Tokenizer:
     """A cased WordPiece vocabulary of at most ``size`` tokens that keeps spaces apart from words.
 
     A word after a space carries a mark for it, and punctuation stands alone, so that decoding
-    gives a sentence back exactly, but for runs of white space.
+    gives a sentence back exactly, but for runs of white space. Pieces are numbered in order. The
+    trainer breaks ties between equally frequent pieces at random, so few sentences can give
+    another vocabulary on another run; the one trained with is stored beside the weights.
     """
     from tokenizers import (
         Regex,
@@ -140,6 +142,10 @@ def train_tokenizer(sentences: Sequence[str], size: int) -> Tokenizer:
         vocab_size=size, special_tokens=[UNKNOWN], show_progress=False
     )
     tokenizer.train_from_iterator(sentences, trainer)
+    # The trainer numbers the pieces by a hash that differs from run to run.
+    pieces = sorted(set(tokenizer.get_vocab()) - {UNKNOWN})
+    numbers = {piece: number for number, piece in enumerate([UNKNOWN, *pieces])}
+    tokenizer.model = models.WordPiece(vocab=numbers, unk_token=UNKNOWN)
     return tokenizer
 
 

@@ -8,7 +8,6 @@ Everything is simulated: a block whose CRC fails is an outage, and the receiver 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from vqlink.digital.fit import Fit, fit_quality
 from vqlink.digital.hevc import HEVCCodec
 from vqlink.digital.mcs import MCS, parse_mcs
 from vqlink.digital.modem import demap_symbols, map_bits
+from vqlink.errors import did_you_mean
 from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
 from vqlink.protocols import Point, Reception, Transmission, VqlinkError
 from vqlink.rng import Generators
@@ -254,8 +254,7 @@ def build_codec(name: str) -> SourceCodec:
                 raise VqlinkError("bpg needs bpgenc and bpgdec on the PATH; hevc is built in")
             return BPGCodec()
         case _:
-            close = difflib.get_close_matches(name, CODECS, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = did_you_mean(name, CODECS)
             raise VqlinkError(f"unknown codec {name!r}{hint} (known: {', '.join(CODECS)})")
 
 

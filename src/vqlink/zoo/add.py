@@ -37,7 +37,7 @@ from vqlink.metrics.image import psnr
 from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.images import open_image
-from vqlink.zoo.catalogue import MANIFEST, ZOO, Entry, Expected, entries, to_json
+from vqlink.zoo.catalogue import MANIFEST, ZOO, Entry, Expected, entries
 
 _CASE, _SIDE, _SNR_DB, _SEED = "sample:astronaut", 256, 10.0, 0
 
@@ -49,7 +49,7 @@ def add(folder: Path, storage: Storage = "float16") -> Entry:
     save_weights(target, read_tensors(folder), recipe, storage=storage)
     entry = describe(target)
     kept = {e.name: _beside(e, entry) for e in entries()} | {entry.name: entry}
-    listed = [to_json(e) for e in sorted(kept.values(), key=lambda e: e.name)]
+    listed = [e.document() for e in sorted(kept.values(), key=lambda e: e.name)]
     MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
     entries.cache_clear()
     return entry

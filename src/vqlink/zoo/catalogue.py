@@ -80,6 +80,10 @@ class Entry:
     def folder(self) -> Path:
         return ZOO / "weights" / self.name
 
+    def document(self) -> dict[str, Any]:
+        """As a plain mapping: what :func:`parse_entry` reads."""
+        return {**asdict(self), "rho": f"{self.rho.numerator}/{self.rho.denominator}"}
+
 
 _T = TypeVar("_T")
 _ENTRY, _ENTRIES = TypeAdapter(Entry), TypeAdapter(tuple[Entry, ...])
@@ -104,11 +108,6 @@ def parse_entry(text: str | bytes, name: str) -> Entry:
         VqlinkError: when it is none.
     """
     return parse_json(_ENTRY, text, name)
-
-
-def to_json(entry: Entry) -> dict[str, Any]:
-    """What :func:`parse_entry` reads, as plain data."""
-    return {**asdict(entry), "rho": f"{entry.rho.numerator}/{entry.rho.denominator}"}
 
 
 def parse_json(adapter: TypeAdapter[_T], text: str | bytes, name: str) -> _T:

@@ -24,7 +24,7 @@ from vqlink.config.weights import CONFIG_NAME, MODEL_NAME, load_weights, sha256_
 from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 from vqlink.zoo.card import model_card
-from vqlink.zoo.catalogue import STRICT, Entry, Sha256, parse_json, to_json
+from vqlink.zoo.catalogue import STRICT, Entry, Sha256, parse_json
 
 SCHEME = "hf://"
 ENTRY_NAME, CARD_NAME = "vqlink.json", "README.md"
@@ -126,7 +126,7 @@ def push(folder: Path, entry: Entry, text: str, *, private: bool = False) -> str
         staged = Path(name)
         for file in (CONFIG_NAME, MODEL_NAME):
             shutil.copyfile(folder / file, staged / file)
-        document = {"entry": to_json(entry), "config_sha256": sha256_of(staged / CONFIG_NAME)}
+        document = {"entry": entry.document(), "config_sha256": sha256_of(staged / CONFIG_NAME)}
         (staged / ENTRY_NAME).write_text(json.dumps(document, indent=1) + "\n")
         (staged / CARD_NAME).write_text(model_card(entry, recipe, str(location)))
         stand_in = _stand_in()

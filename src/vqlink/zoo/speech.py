@@ -8,12 +8,14 @@ the synthetic voice.
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from vqlink.config.speech import SpeechRecipe
 from vqlink.config.speech_weights import (
@@ -22,14 +24,14 @@ from vqlink.config.speech_weights import (
     save_speech_weights,
 )
 from vqlink.config.weights import MODEL_NAME, sha256_of
-from vqlink.errors import VqlinkError
+from vqlink.errors import VqlinkError, did_you_mean
 from vqlink.metrics.audio import perceptual_snr
 from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.voice import synthetic_voice
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_jscc import SpeechJSCC
-from vqlink.zoo.catalogue import ZOO
+from vqlink.zoo.catalogue import STRICT, ZOO, parse_json
 
 SPEECH_ZOO = ZOO / "speech"
 _SNR_DB, _KBPS, _SEED = 10.0, 16.4, 0
@@ -44,6 +46,8 @@ class SpeechEntry:
             a code's at 10 dB in AWGN with seed 0.
     """
 
+    __pydantic_config__ = STRICT
+
     name: str
     paper: str
     params: int
@@ -54,6 +58,24 @@ class SpeechEntry:
     def folder(self) -> Path:
         return SPEECH_ZOO / self.name
 
+    def document(self) -> dict[str, Any]:
+        """As a plain mapping with the keys of every zoo entry."""
+        coded = self.name == "speech-codec"
+        operating_point = {"kbps": _KBPS} if coded else {"snr_db": _SNR_DB, "seed": _SEED}
+        return {
+            "name": self.name,
+            "recipe": self.name,
+            "paper": self.paper,
+            "source": "speech",
+            "channel": None if coded else "awgn",
+            "params": self.params,
+            "sha256": self.sha256,
+            "expected": operating_point | {"weighted_snr_db": self.psnr_db},
+        }
+
+
+_ENTRIES = TypeAdapter(tuple[SpeechEntry, ...])
+
 
 @lru_cache(maxsize=1)
 def speech_entries() -> tuple[SpeechEntry, ...]:
@@ -61,7 +83,7 @@ def speech_entries() -> tuple[SpeechEntry, ...]:
     manifest = SPEECH_ZOO / "manifest.json"
     if not manifest.exists():
         return ()
-    return tuple(SpeechEntry(**item) for item in json.loads(manifest.read_text()))
+    return parse_json(_ENTRIES, manifest.read_bytes(), str(manifest))
 
 
 def load_speech(name_or_folder: str) -> tuple[SpeechCodec | SpeechJSCC, SpeechRecipe, str]:
@@ -78,8 +100,7 @@ def load_speech(name_or_folder: str) -> tuple[SpeechCodec | SpeechJSCC, SpeechRe
         if not found.exists() or sha256_of(found) != known[name_or_folder].sha256:
             raise VqlinkError(f"the weights of {name_or_folder} are damaged: install vqlink again")
     elif not folder.is_dir():
-        close = difflib.get_close_matches(name_or_folder, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(name_or_folder, known)
         names = ", ".join(known) or "none"
         raise VqlinkError(f"no speech weights named {name_or_folder!r}{hint} (known: {names})")
     system, recipe = load_speech_weights(folder)

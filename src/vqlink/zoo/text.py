@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from vqlink.config.channels import channel_name
 from vqlink.config.schema import BinaryConfig, Recipe
 from vqlink.config.text import TOKENIZER_NAME, load_text_code, save_text_weights
@@ -21,7 +23,7 @@ from vqlink.protocols import Point, VqlinkError
 from vqlink.rng import stream
 from vqlink.sources.text import read_tokenizer
 from vqlink.systems.text_code import TextCode
-from vqlink.zoo.catalogue import ZOO
+from vqlink.zoo.catalogue import STRICT, ZOO, parse_json
 
 MANIFEST = ZOO / "manifest_text.json"
 _SEED, _ERASURE = 0, 0.5
@@ -48,6 +50,8 @@ class TextEntry:
         expected: token accuracy of :data:`SENTENCES` over ``bec`` at ``erasure``, with ``seed``.
     """
 
+    __pydantic_config__ = STRICT
+
     name: str
     recipe: str
     paper: str
@@ -66,11 +70,12 @@ class TextEntry:
         return ZOO / "weights" / self.name
 
     def document(self) -> dict[str, Any]:
-        """As a plain mapping with the keys of every zoo entry; ``rho`` is in uses a token."""
-        keys = ("name", "recipe", "paper", "source", "channel", "bits", "params", "sha256")
-        plain: dict[str, Any] = {key: getattr(self, key) for key in keys}
+        """As a plain mapping with the keys of every zoo entry."""
         figure = {"erasure": self.erasure, "seed": self.seed, "token_accuracy": self.expected}
-        return plain | {"rho": str(self.bits), "expected": figure, "featured": False}
+        return asdict(self) | {"expected": figure}
+
+
+_ENTRIES = TypeAdapter(tuple[TextEntry, ...])
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +83,7 @@ def text_entries() -> tuple[TextEntry, ...]:
     """All text codes in the manifest."""
     if not MANIFEST.exists():
         return ()
-    return tuple(TextEntry(**item) for item in json.loads(MANIFEST.read_text()))
+    return parse_json(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
 
 
 def load_text_system(name_or_folder: str) -> tuple[TextCode, Recipe, str]:
