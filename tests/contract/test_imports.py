@@ -46,6 +46,7 @@ WITHIN_TOP = {
     ("evaluation", "deploy"),
     ("deploy", "zoo"),
     ("experiments", "reporting"),
+    ("cli", "demo"),
     ("cli", "experiments"),
     ("cli", "reporting"),
     ("demo", "reporting"),
