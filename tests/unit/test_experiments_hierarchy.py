@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import smooth_picture
-from vqlink.experiments import hrvqvae
+from tests.conftest import small_recipe, smooth_picture
+from vqlink.config.build import build_system
+from vqlink.config.weights import save_weights
+from vqlink.experiments import hrvqvae, hrvqvae_streams
+from vqlink.experiments.cells import read_rows
 from vqlink.experiments.hrvqvae_images import HierarchyRun, build, measure, train
 from vqlink.experiments.reproduction import Row
 from vqlink.quantizers.residual import ResidualQuantizer
@@ -115,3 +118,39 @@ def test_falling_and_collapsing() -> None:
     assert hrvqvae._collapse(grown[:2]).held is None
     assert hrvqvae._collapse([{**row, "mse": 1.0 if row["branches"] == "4096" else row["mse"]}
                               for row in grown]).held is False  # fmt: skip
+
+
+def test_streams_are_measured_at_the_same_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_folder: Path
+) -> None:
+    recipe = small_recipe("hrvqvae-cifar10")
+    folder = tmp_path / "codec"
+    save_weights(folder, build_system(recipe).state_dict(), recipe)
+    monkeypatch.setattr(hrvqvae_streams, "CODEC", str(folder))
+    monkeypatch.setattr(hrvqvae_streams, "DATA", str(picture_folder))
+    monkeypatch.setattr(hrvqvae_streams, "can_open", lambda _: True)
+    monkeypatch.setattr(hrvqvae_streams, "SNR_DB", (-6.0, 20.0))
+    found = hrvqvae_streams.reproduce("smoke", tmp_path, 1)
+    rows = read_rows(tmp_path / "hrvqvae-streams.jsonl")
+    assert len(rows) == 2 * 4
+    uses = [row["uses"] for row in rows]
+    assert max(uses) < 1.06 * min(uses)
+    assert all(row["lost"] == 0 for row in rows if row["snr_db"] == 20)
+    assert all(row["lost"] > 0.5 for row in rows if row["snr_db"] == -6)
+    assert found.claims[0].held is None  # it needs 3 dB below the failing point
+
+
+def test_the_claim_of_streams_is_judged_from_the_best_equal_form(tmp_path: Path) -> None:
+    def rows(gain: float) -> list[dict[str, object]]:
+        return [
+            {"protection": name, "snr_db": snr, "psnr": 25.0 if snr > 0 else low}
+            for name in (hrvqvae_streams.UNEQUAL, *hrvqvae_streams.EQUAL)
+            for snr in hrvqvae_streams.SNR_DB
+            for low in [12.0 + gain * (name == hrvqvae_streams.UNEQUAL)]
+        ]
+
+    held = hrvqvae_streams._claim(rows(4.0))
+    assert held.held is True
+    assert "fails at 0 dB; at -3 dB 16.00 against 12.00 dB" in held.figures
+    assert hrvqvae_streams._claim(rows(2.0)).held is False
+    assert hrvqvae_streams._claim(rows(4.0)[:-1]).held is None

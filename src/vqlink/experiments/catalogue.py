@@ -25,6 +25,7 @@ _MODULES = {
     "hrvqvae-table1": ("hrvqvae:table1", "003, Table 1: reconstruction on CIFAR-10, with rivals"),
     "hrvqvae-fig5": ("hrvqvae:fig5", "003, Fig. 5: depth 1 to 6 at 64 final codewords"),
     "hrvqvae-fig6": ("hrvqvae:fig6", "003, Fig. 6: growing codebooks, and who collapses"),
+    "hrvqvae-streams": ("hrvqvae_streams", "003's layers as streams: unequal protection"),
     "air": ("air", "PSNR over the simulated air beside the ideal link (in no paper)"),
     "nsvq-fig1": ("nsvq_fig1", "002, Fig. 1: NSVQ against STE in a speech codec, beside Opus"),
     "nsvq-table1": ("nsvq_table1", "002, Table 1: NSVQ against STE and EMA in a VQ-VAE, CIFAR-10"),
