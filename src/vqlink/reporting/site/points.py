@@ -1,0 +1,76 @@
+"""Constellations and codebooks of a plane, from rows and from the weights that ship."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from vqlink.quantizers.constellation import qam_points
+from vqlink.reporting.site.charts import scatter_chart
+from vqlink.reporting.site.collect import Flat, number
+from vqlink.reporting.site.markup import esc
+from vqlink.zoo.catalogue import Entry
+
+_MOST_POINTS = 4096
+Plane = list[tuple[float, float]]
+
+
+def point_figures(rows: Sequence[Flat]) -> str:
+    """A picture of each row that has ``points`` (with ``shares``) or a ``codebook`` of pairs."""
+    figures = []
+    for row in rows:
+        for key in ("points", "codebook"):
+            points = _plane(row.get(key))
+            if points is None:
+                continue
+            shares = _shares(row.get("shares"), len(points)) if key == "points" else None
+            words = [row.get("system") or row.get("method"), row.get("shape"), row.get("bits")]
+            named = [str(word) for word in words[:2] if word is not None]
+            named += [f"{words[2]} bits"] if words[2] is not None else []
+            what = "; area: how often each point is sent" if shares else ""
+            figures.append(_figure(", ".join(named) or key, points, shares, what))
+    return f'<div class="squares">{"".join(figures)}</div>' if figures else ""
+
+
+def zoo_constellation(entry: Entry) -> str:
+    """What the weights of the zoo send, learned or QAM; empty for values and index codes."""
+    config = json.loads((entry.folder / "config.json").read_bytes())
+    quantizer = config.get("quantizer") or {}
+    if quantizer.get("kind") == "learned":
+        from safetensors import safe_open
+
+        with safe_open(entry.folder / "model.safetensors", "pt") as file:
+            found = file.get_tensor("quantizer.points").float().tolist()
+        text = f"{len(found)} points, learned with the code"
+    elif quantizer.get("kind") == "qam":
+        found, text = qam_points(quantizer["order"]).tolist(), f"{quantizer['order']}-QAM, fixed"
+    else:
+        return ""
+    return _figure(text, [(x, y) for x, y in found], None, "; I and Q, mean power 1")
+
+
+def _figure(name: str, points: Plane, shares: Sequence[float] | None, what: str) -> str:
+    drawn = scatter_chart(points, f"{name}: {len(points)} points", shares)
+    return f"<figure>{drawn}<figcaption>{esc(name + what)}</figcaption></figure>"
+
+
+def _plane(value: object) -> Plane | None:
+    """A list of at least two pairs of finite numbers, or None for anything else."""
+    if not isinstance(value, list) or not 2 <= len(value) <= _MOST_POINTS:
+        return None
+    points = []
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2:
+            return None
+        x, y = number(pair[0]), number(pair[1])
+        if x is None or y is None:
+            return None
+        points.append((x, y))
+    return points
+
+
+def _shares(value: object, size: int) -> list[float] | None:
+    if not isinstance(value, list) or len(value) != size:
+        return None
+    shares = [number(share) for share in value]
+    return [share or 0.0 for share in shares] if None not in shares else None
