@@ -91,11 +91,14 @@ def test_report_of_rows(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, picture_folder: Path, weights: Path
 ) -> None:
     rows, page = tmp_path / "rows.jsonl", tmp_path / "page.html"
-    call(capsys, "evaluate", weights, "--data", picture_folder, "--snr", 5, "--out", rows)
+    call(capsys, "evaluate", weights, "--data", picture_folder, "--snr", 5, 9, "--out", rows)
     status, text, _ = call(capsys, "report", rows, "--out", page)
     assert status == 0
     assert "<svg" in page.read_text()
     assert str(page) in text
+    status, text, _ = call(capsys, "report", rows, "--out", tmp_path / "site", "--json")
+    assert status == 0
+    assert Path(json.loads(text)["report"]).is_file()
 
 
 def test_recipes_verbs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

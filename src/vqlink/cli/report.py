@@ -32,7 +32,7 @@ def report_command(
     check_folder(out.parent)
     from vqlink.reporting.site.write import write_report
 
-    count = write_report(rows, out)
+    count = write_report(rows, out, listen=listen)
     page = out if out.is_file() else out / "index.html"
     if as_json:
         print_json({"rows": count, "report": str(page)})

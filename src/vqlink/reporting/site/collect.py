@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,16 @@ def collect(sources: Sequence[Path], *, leave_out: Path | None = None) -> Result
             f"no result rows in {', '.join(str(source) for source in sources)} (`vqlink evaluate "
             "--out`, `send --out` and `reproduce` write them)"
         )
+    owners: dict[Path, list[str]] = {}
+    for folder, document in experiments:
+        name = f"vqlink reproduce {document.experiment}"
+        owners.setdefault(folder / Path(document.rows).name, []).append(name)
+    row_files = [
+        replace(found, command="\n".join(owners[found.path]), guessed=False)
+        if found.path in owners and (found.guessed or not found.command)
+        else found
+        for found in row_files
+    ]
     return Results(
         experiments=tuple(experiments),
         row_files=tuple(row_files),
@@ -247,9 +257,9 @@ def _messages(path: Path, name: str, command: str) -> RowFile:
             start["rho"] = round(row.rho, 4)
         wide.setdefault((*key, row.seed), start)[row.metric] = row.value
     versions = {f"{package} {version}" for row in rows for package, version in row.versions.items()}
-    guess = command or _evaluate_command(rows, path)
+    made = command or _evaluate_command(rows, path)
     return RowFile(
-        path, name, list(wide.values()), len(rows), tuple(sorted(versions)), guess, not command
+        path, name, list(wide.values()), len(rows), tuple(sorted(versions)), made, not command
     )
 
 

@@ -150,7 +150,8 @@ def made_by(made: str, guessed: bool = False) -> str:
     if not made:
         return '<span class="how">The rows do not say which command made them.</span>'
     prefix = "As far as the rows tell: " if guessed else ""
-    return f'<span class="how">{prefix}<code>{esc(made)}</code></span>'
+    codes = "<br>".join(f"<code>{esc(line)}</code>" for line in made.splitlines())
+    return f'<span class="how">{prefix}{codes}</span>'
 
 
 def chart_figure(panel: Panel, metric: str, source: str, how: str) -> str:

@@ -11,7 +11,7 @@ from vqlink.reporting.site import markup
 from vqlink.reporting.site.charts import curve_chart
 from vqlink.reporting.site.collect import Experiment, Results, RowFile, Scalar
 from vqlink.reporting.site.markup import esc
-from vqlink.reporting.site.panels import Panel, panels
+from vqlink.reporting.site.panels import SEEDS_OF, Panel, panels
 from vqlink.reporting.site.points import point_figures
 
 PAPERS = {
@@ -108,7 +108,8 @@ def parts(results: Results, files: Files) -> list[Part]:
     for folder, experiment in sorted(results.experiments, key=lambda pair: _natural(pair[1].title)):
         rows = by_path.get(folder / Path(experiment.rows).name)
         alone = rows is not None and len(owners[rows.path]) == 1
-        made.append(_experiment(folder, experiment, rows if alone else None, results, files))
+        plots = [path for p in experiment.plots if (path := folder / Path(p).name) in results.plots]
+        made.append(_experiment(experiment, rows, plots, files, alone=alone))
     for found in results.row_files:
         names = owners.get(found.path, [])
         if len(names) != 1:
@@ -129,11 +130,15 @@ def _natural(title: str) -> list[tuple[int, str]]:
 
 
 def _experiment(
-    folder: Path, experiment: Experiment, rows: RowFile | None, results: Results, files: Files
+    experiment: Experiment,
+    rows: RowFile | None,
+    plots: Sequence[Path],
+    files: Files,
+    *,
+    alone: bool,
 ) -> Part:
     paper = paper_of(experiment)
     made = f"vqlink reproduce {experiment.experiment}"
-    plots = [path for p in experiment.plots if (path := folder / Path(p).name) in results.plots]
     names = [files.add(path) for path in plots]
     how = markup.made_by(made)
     eyebrow = f"Paper {paper}, {PAPERS.get(paper, '')}".rstrip(", ") if paper else "In no paper"
@@ -148,10 +153,14 @@ def _experiment(
         claims = markup.claims_table((claim, "") for claim in experiment.claims)
         body.append(f"<h2>What held</h2>{claims}")
     if names:
-        drawn = "".join(markup.image(n, p.stem, how) for n, p in zip(names, plots, strict=True))
-        body.append(f"<h2>Plots</h2>{drawn}")
+        source = f"{Path(experiment.rows).name}{_seeds(rows)}"
+        drawn = "".join(
+            markup.image(name, f"{path.stem}, drawn from {source}", how)
+            for name, path in zip(names, plots, strict=True)
+        )
+        body.append(f'<h2>Plots</h2><div class="plots">{drawn}</div>')
     body.append(_table(experiment))
-    if rows is not None:
+    if rows is not None and alone:
         body.append(_curves(panels(rows.rows), rows, made, guessed=False))
         body.append(_points(rows, how))
     if experiment.notes:
@@ -169,6 +178,12 @@ def _experiment(
     return Part(page, experiment, thumb, f"vqlink reproduce {experiment.experiment}")
 
 
+def _seeds(rows: RowFile | None) -> str:
+    values = [row.get(name) for row in (rows.rows if rows else ()) for name in SEEDS_OF]
+    shown = sorted({str(seed) for seed in values if isinstance(seed, int)})
+    return f"; seed{'s' if len(shown) > 1 else ''} {', '.join(shown)}" if shown else ""
+
+
 def _table(experiment: Experiment) -> str:
     if not experiment.table:
         return '<h2>Table</h2><p class="muted">Nothing has been measured yet.</p>'
@@ -182,18 +197,16 @@ def _table(experiment: Experiment) -> str:
 
 
 def _rows(found: RowFile, owners: Sequence[str], media: Sequence[Path], files: Files) -> Part:
-    made = found.command or "\n".join(f"vqlink reproduce {name}" for name in owners)
-    guessed = found.guessed and not owners
+    made, guessed = found.command, found.guessed
     shown = panels(found.rows)
-    short = made.replace("\n", "; ")
     used = f" They belong to {', '.join(owners)}." if owners else ""
     body = [
         f'<p class="eyebrow">Rows</p><h1>{esc(found.name)}</h1>',
-        f'<p class="lead">{found.count:,} rows in {esc(found.path.name)}.{esc(used)}</p>',
+        f'<p class="lead">{found.count:,} rows in {esc(found.name)}.jsonl.{esc(used)}</p>',
         '<p class="muted">As far as the rows tell, they were made by:</p>' if guessed else "",
         markup.command(made) or f"<p>{markup.made_by('')}</p>",
-        _curves(shown, found, short, guessed=guessed),
-        _points(found, markup.made_by(short, guessed)),
+        _curves(shown, found, made, guessed=guessed),
+        _points(found, markup.made_by(made, guessed)),
         _media(media, files),
     ]
     if not shown:
@@ -241,7 +254,7 @@ def _media(paths: Iterable[Path], files: Files) -> str:
             plots.append(markup.image(name, path.stem))
         else:
             pictures.append(markup.image(name, path.stem))
-    body = f"<h2>Plots</h2>{''.join(plots)}" if plots else ""
+    body = f'<h2>Plots</h2><div class="plots">{"".join(plots)}</div>' if plots else ""
     body += f'<h2>To hear</h2><div class="sounds">{"".join(sounds)}</div>' if sounds else ""
     body += f'<h2>To see</h2><div class="pictures">{"".join(pictures)}</div>' if pictures else ""
     return body

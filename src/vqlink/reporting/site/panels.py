@@ -43,7 +43,7 @@ METRICS = {
     "lost": "headers lost",
     "dead": "codewords never used",
 }
-LOG_METRICS = ("bit_error_rate", "block_error_rate")
+LOG_METRICS = ("bit_error_rate",)
 
 _APART = ("channel", "data", "source", "shape", "rho", "kind", "scales", "waveform")
 """What must not share axes where it differs."""
@@ -52,6 +52,7 @@ _SPLIT = (*_APART, "bits", "regime", "power", "profile", "crop", "epochs", "told
 _NUMBERS = ("bits", "scales", "heads", "sign", "crop", "epochs", "told", "updates", "rho")
 _NO_NAME = ("sample", "weights", "recipe", "status", "noise_seed", "seed")
 _MOST_LINES = 10
+SEEDS_OF = ("seed", "noise_seed")
 
 RECORDED, MESSAGES, SEEDS, NOTHING = "recorded", "messages", "seeds", "nothing"
 BANDS = {
@@ -237,7 +238,7 @@ def _panel(
         }
         for name, points in cells.items()
     }
-    found = (row.get(name) for _, row in group for name in ("seed", "noise_seed"))
+    found = (row.get(name) for _, row in group for name in SEEDS_OF)
     seeds = {str(seed) for seed in found if seed is not None}
     return Panel(title, axis, metrics, curves, facts, tuple(sorted(seeds)))
 
@@ -245,7 +246,7 @@ def _panel(
 def _spot(x: float, metric: str, rows: Sequence[Flat]) -> Spot:
     values = [value for row in rows if (value := number(row.get(metric))) is not None]
     outages = sum(int(number(row.get("outages")) or 0) for row in rows)
-    messages = sum(int(number(row.get("n")) or 1) for row in rows)
+    messages = sum(int(number(row.get("n")) or number(row.get("blocks")) or 1) for row in rows)
     mean = statistics.fmean(values)
     recorded = number(rows[0].get(f"{metric}_ci95"))
     samples = _means(rows, metric, "sample")

@@ -46,7 +46,7 @@ def zoo_constellation(entry: Entry) -> str:
         found, text = qam_points(quantizer["order"]).tolist(), f"{quantizer['order']}-QAM, fixed"
     else:
         return ""
-    return _figure(text, [(x, y) for x, y in found], None, "; I and Q, mean power 1")
+    return _figure(text, [(x, y) for x, y in found], None, "; I across, Q up")
 
 
 def _figure(name: str, points: Plane, shares: Sequence[float] | None, what: str) -> str:

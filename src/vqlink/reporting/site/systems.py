@@ -89,7 +89,7 @@ def _page(
         shown = panels(rows)
         if not shown:
             continue
-        how = markup.made_by(found.command, found.guessed) if found.command else ""
+        how = markup.made_by(found.command, found.guessed)
         body.append(f"<h2>{esc(found.name)}</h2>")
         for panel in shown:
             body.append(f"<h3>{esc(panel.title)}</h3>" if panel.title else "")

@@ -23,8 +23,7 @@ _TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg",
           ".jpeg": "image/jpeg", ".webp": "image/webp", ".wav": "audio/wav"}  # fmt: skip
 
 
-def write_report(sources: Sequence[Path], out: Path, *, extra: Sequence[Page] = (),
-                 files: Files | None = None) -> int:  # fmt: skip
+def write_report(sources: Sequence[Path], out: Path, *, listen: bool = False) -> int:
     """Write all results of files and folders; returns the number of rows.
 
     Pages are made in a temporary folder beside ``out`` and moved there when they are whole, so a
@@ -32,24 +31,26 @@ def write_report(sources: Sequence[Path], out: Path, *, extra: Sequence[Page] = 
 
     Args:
         out: a folder, or a file that ends in ``.html`` for one page with everything inside.
-        extra: further pages, whose files are in ``files``.
+        listen: whether to send the sample voice by the speech codes that ship.
 
     Raises:
         VqlinkError: for what :func:`collect` refuses, or when ``out`` holds something else.
     """
     single = out.suffix.lower() in (".html", ".htm")
-    if not single:
-        _check_free(out)
+    _check_free(out, single)
     results = collect(sources, leave_out=None if single else out)
-    files = files if files is not None else Files()
-    pages = _pages(results, files, extra)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".vqlink-report-", dir=out.parent) as temporary:
+        files = Files()
+        pages = _pages(results, files)
+        if listen:
+            from vqlink.reporting.site.listen import listen_page
+
+            pages.insert(1, listen_page(Path(temporary) / "sounds", files))
         made = Path(temporary) / "report"
-        made.mkdir(mode=0o755)
         if single:
-            (made / "page").write_text(_single(pages, files), encoding="utf-8")
-            (made / "page").replace(out)
+            made.write_text(_single(pages, files), encoding="utf-8")
+            made.replace(out)
         else:
             _folder(pages, files, made)
             if out.exists():
@@ -58,19 +59,25 @@ def write_report(sources: Sequence[Path], out: Path, *, extra: Sequence[Page] = 
     return sum(found.count for found in results.row_files)
 
 
-def _pages(results: Results, files: Files, extra: Sequence[Page]) -> list[Page]:
+def _pages(results: Results, files: Files) -> list[Page]:
     index, claims = files.slug("index"), files.slug("claims")
     made = parts(results, files)
     systems = system_pages(results, files)
     first = [overview_page(index, results, made, systems, claims)]
     first += [claims_page(claims, made)] if any(part.experiment for part in made) else []
     listed = sorted((part.page for part in made), key=lambda page: group_order(page.group))
-    return [*first, *systems[:1], *listed, *extra, *systems[1:]]
+    return [*first, *systems[:1], *listed, *systems[1:]]
 
 
-def _check_free(out: Path) -> None:
+def _check_free(out: Path, single: bool) -> None:
     """Refuse a folder that holds anything but an earlier report."""
     if not out.exists():
+        return
+    if single:
+        if out.is_dir():
+            raise VqlinkError(
+                f"{out} is a folder; name a file for --out, or a folder without .html"
+            )
         return
     if not out.is_dir():
         raise VqlinkError(f"{out} is a file; name a folder for --out, or a file that ends in .html")
@@ -81,7 +88,7 @@ def _check_free(out: Path) -> None:
 
 
 def _folder(pages: Sequence[Page], files: Files, folder: Path) -> None:
-    (folder / "files").mkdir()
+    (folder / "files").mkdir(parents=True)
     for name, path in files.media.items():
         shutil.copyfile(path, folder / "files" / name)
     for page in pages:
