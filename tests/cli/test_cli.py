@@ -43,8 +43,9 @@ def test_send_writes_everything_at_equal_uses(
         assert isinstance(row["psnr"], float)
     assert rows[0]["psnr"] > 13  # mid-grey scores less: the untrained transform code carries it
     names = {path.name for path in out.iterdir()}
-    assert {"sent.png", "side-by-side.png", "report.html", "rows.jsonl"} <= names
-    assert len(names) == 6
+    files = {"sent.png", "side-by-side.png", "report.html", "rows.jsonl", "commands.json"}
+    assert files <= names
+    assert len(names) == 7
     assert torch.equal(read_image(out / "sent.png"), read_image(picture_path))
     page = (out / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")

@@ -229,6 +229,18 @@ def test_nothing_to_report(tmp_path: Path) -> None:
             write_report([tmp_path / source], tmp_path / "page.html")
 
 
+def test_several_folders_of_the_same_names(results: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_lines(other / "toy.jsonl", [toy(0, 6, 1.0)])
+    write_lines(tmp_path / "point" / "toy.jsonl", [{"system": "s", "snr_db": 7.0, "psnr": 20.0}])
+    (other / "commands.json").write_text(json.dumps({"toy.jsonl": f"make {EVIL}"}))
+    site = tmp_path / "site"
+    assert write_report([results, other, tmp_path / "point"], site) == 14
+    pages = check_site(site)
+    assert "make &lt;script" in pages["rows-other-toy.html"]
+    assert "Es/N0 in dB: 7" in pages["rows-point-toy.html"]
+
+
 def test_a_folder_with_other_files_is_left_alone(results: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")

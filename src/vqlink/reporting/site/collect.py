@@ -96,7 +96,8 @@ def collect(sources: Sequence[Path], *, leave_out: Path | None = None) -> Result
     Raises:
         VqlinkError: a source is missing, unknown or holds nothing to show; or a file is damaged.
     """
-    files = [pair for source in sources for pair in _files(source, leave_out)]
+    alone = len(sources) == 1
+    files = [pair for source in sources for pair in _files(source, leave_out, alone=alone)]
     commands: dict[Path, str] = {}
     for path, _ in files:
         if path.name == COMMANDS:
@@ -153,11 +154,13 @@ def number(value: object) -> float | None:
         return None
 
 
-def _files(source: Path, leave_out: Path | None) -> list[tuple[Path, str]]:
+def _files(source: Path, leave_out: Path | None, *, alone: bool = True) -> list[tuple[Path, str]]:
+    """Paths with their names in the report; of several sources each puts its own name first."""
+    head = Path() if alone else Path(source.name)
     if source.is_dir():
         hidden = leave_out.resolve() if leave_out is not None else None
         found = [
-            (path, path.relative_to(source).with_suffix("").as_posix())
+            (path, (head / path.relative_to(source)).with_suffix("").as_posix())
             for path in sorted(source.rglob("*"))
             if path.is_file()
             and not any(part.startswith(".") for part in path.relative_to(source).parts)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from vqlink.reporting.site.charts import curve_chart, is_log, line_class, metric_label
 from vqlink.reporting.site.collect import Claim, Scalar
-from vqlink.reporting.site.panels import AXES, BANDS, Panel, Spot
+from vqlink.reporting.site.panels import AXES, BANDS, LOG_AXES, Panel, Spot
 
 VERDICTS = {True: "held", False: "not held", None: "open"}
 _CLASSES = {True: "held", False: "missed", None: "open"}
@@ -164,7 +164,8 @@ def chart_figure(panel: Panel, metric: str, source: str, how: str) -> str:
         for number, name in enumerate(panel.curves)
     )
     title = f"{metric_label(metric)} over {AXES[panel.axis]}"
-    log = " Zeros have no place on the logarithmic axis." if is_log(panel, metric) else ""
+    log_axis = is_log(panel, metric) or panel.axis in LOG_AXES
+    log = " Zeros have no place on a logarithmic axis." if log_axis else ""
     hollow = " Hollow marks: points with outages, which count." if _has_outages(panel) else ""
     words = f"{spread(panel, metric)}{log}{hollow} Rows: {source}."
     return (

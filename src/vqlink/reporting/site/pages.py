@@ -197,13 +197,15 @@ def _table(experiment: Experiment) -> str:
 
 
 def _rows(found: RowFile, owners: Sequence[str], media: Sequence[Path], files: Files) -> Part:
-    made, guessed = found.command, found.guessed
+    made, guessed = found.command, found.guessed and bool(found.command)
     shown = panels(found.rows)
     used = f" They belong to {', '.join(owners)}." if owners else ""
     body = [
         f'<p class="eyebrow">Rows</p><h1>{esc(found.name)}</h1>',
         f'<p class="lead">{found.count:,} rows in {esc(found.name)}.jsonl.{esc(used)}</p>',
-        '<p class="muted">As far as the rows tell, they were made by:</p>' if guessed else "",
+        '<p class="muted">As far as the rows tell, they were made by:</p>'
+        if guessed and made
+        else "",
         markup.command(made) or f"<p>{markup.made_by('')}</p>",
         _curves(shown, found, made, guessed=guessed),
         _points(found, markup.made_by(made, guessed)),

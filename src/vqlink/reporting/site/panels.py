@@ -51,6 +51,7 @@ _SPLIT = (*_APART, "bits", "regime", "power", "profile", "crop", "epochs", "told
           "arrived_from", "replacement", "updates")  # fmt: skip
 _NUMBERS = ("bits", "scales", "heads", "sign", "crop", "epochs", "told", "updates", "rho")
 _NO_NAME = ("sample", "weights", "recipe", "status", "noise_seed", "seed")
+_COUNTS = ("n", "blocks", "images")
 _MOST_LINES = 10
 SEEDS_OF = ("seed", "noise_seed")
 
@@ -203,9 +204,15 @@ def _split(rows: Sequence[Flat]) -> list[Panel]:
     groups: dict[str, list[tuple[dict[str, object], Flat]]] = {}
     for identity, row in named:
         title = line_name({k: identity[k] for k in apart}) if apart else ""
+        title = title if axis else ", ".join(word for word in (title, _at(row)) if word)
         inside = {k: identity[k] for k in varying if k not in apart}
         groups.setdefault(title, []).append((inside, row))
     return [_panel(title, axis, group, facts) for title, group in sorted(groups.items())]
+
+
+def _at(row: Flat) -> str:
+    points = {name: number(row.get(name)) for name in ("erasure", "sigma", "snr_db", "kbps")}
+    return ", ".join(f"{AXES[name]}: {x:g}" for name, x in points.items() if x is not None)
 
 
 def _most_lines(
@@ -246,7 +253,8 @@ def _panel(
 def _spot(x: float, metric: str, rows: Sequence[Flat]) -> Spot:
     values = [value for row in rows if (value := number(row.get(metric))) is not None]
     outages = sum(int(number(row.get("outages")) or 0) for row in rows)
-    messages = sum(int(number(row.get("n")) or number(row.get("blocks")) or 1) for row in rows)
+    counts = (next((c for k in _COUNTS if (c := number(row.get(k)))), 1) for row in rows)
+    messages = int(sum(counts))
     mean = statistics.fmean(values)
     recorded = number(rows[0].get(f"{metric}_ci95"))
     samples = _means(rows, metric, "sample")
