@@ -11,6 +11,7 @@ from vqlink.reporting.site.collect import Flat, number
 
 AXES = {
     "erasure": "erasure probability",
+    "probability": "probability of erasure, flip or loss",
     "sigma": "deviation of the noise in each real value",
     "snr_db": "Es/N0 in dB",
     "kbps": "kbit/s",
@@ -19,6 +20,7 @@ AXES = {
     "epochs": "epochs",
 }
 LOG_AXES = ("sigma",)
+_POINTS = ("erasure", "probability", "sigma", "snr_db", "kbps")
 METRICS = {
     "psnr": "PSNR in dB",
     "similarity": "similarity of sentences",
@@ -175,7 +177,7 @@ def _axis(rows: Sequence[Flat]) -> str:
     counts = {
         name: len({x for row in rows if (x := number(row.get(name))) is not None}) for name in AXES
     }
-    for name in ("erasure", "sigma", "snr_db", "kbps"):
+    for name in _POINTS:
         if counts[name] > 1:
             return name
     best = max(("bits", "updates", "epochs"), key=lambda name: counts[name])
@@ -211,7 +213,7 @@ def _split(rows: Sequence[Flat]) -> list[Panel]:
 
 
 def _at(row: Flat) -> str:
-    points = {name: number(row.get(name)) for name in ("erasure", "sigma", "snr_db", "kbps")}
+    points = {name: number(row.get(name)) for name in _POINTS}
     return ", ".join(f"{AXES[name]}: {x:g}" for name, x in points.items() if x is not None)
 
 
