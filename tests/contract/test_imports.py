@@ -22,7 +22,7 @@ LAYERS = (
     {"errors", "units", "rng", "protocols"},
     {
         "sources", "encoders", "quantizers", "links", "channels", "digital", "decoders", "metrics",
-        "layers", "air",
+        "layers", "air", "priors",
     },
     {"systems"},
     {"config", "recipes"},
@@ -46,6 +46,7 @@ WITHIN_TOP = {
     ("evaluation", "deploy"),
     ("deploy", "zoo"),
     ("experiments", "reporting"),
+    ("cli", "demo"),
     ("cli", "experiments"),
     ("cli", "reporting"),
     ("demo", "reporting"),

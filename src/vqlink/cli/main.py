@@ -12,6 +12,7 @@ import typer
 
 from vqlink.cli import (
     channel,
+    demo,
     evaluate,
     export,
     push,
@@ -49,6 +50,7 @@ app.command("tx")(tx.tx_command)
 app.command("channel")(channel.channel_command)
 app.command("rx")(rx.rx_command)
 app.command("export")(export.export_command)
+app.command("demo")(demo.demo_command)
 app.command("push")(push.push_command)
 
 

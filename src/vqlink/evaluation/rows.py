@@ -67,10 +67,15 @@ def power_flags(tx_power: float) -> list[str]:
     return ["power"] if off > POWER_TOLERANCE_DB else []
 
 
+def to_line(row: Row) -> str:
+    """A row as one line of JSON, without the line's end."""
+    return json.dumps(asdict(row), allow_nan=False)
+
+
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Append rows to a JSONL file, made with its folder when missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
+    text = "".join(to_line(row) + "\n" for row in rows)
     with path.open("a") as file:
         file.write(text)
 

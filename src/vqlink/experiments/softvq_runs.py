@@ -75,6 +75,8 @@ OPTIONS = (
     cell("attention", "fixed", "none", sent="signs"),
     cell("distance", "fixed", "none", sent="codeword"),
     cell("attention", "fixed", "none", sent="codeword"),
+    cell("attention", "fixed", "message", sign=1),
+    cell("attention", "fixed", "message", sign=1, scale="dim"),
     cell("attention", "fixed", "message", heads=4),
     cell("attention", "fixed", "message", sent="signs"),
     cell("distance", "fixed", "message", sent="codeword"),

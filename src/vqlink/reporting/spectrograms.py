@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 _RATE, _WINDOW, _HOP = 16_000, 512, 160
@@ -42,6 +44,23 @@ def spectrograms(recordings: Mapping[str, Tensor], path: Path) -> None:
         if place == len(pictures) - 1:
             axes.set_xlabel("seconds", fontsize=8)
     canvas.print_png(str(path))
+
+
+def spectrogram_image(
+    samples: Tensor, loudest_db: float | None = None
+) -> tuple[Image.Image, float]:
+    """A bare picture of samples (n,), a pixel a frame of 10 ms and a bin of 31.25 Hz.
+
+    Args:
+        loudest_db: top of the scale; None for the loudest spot of these samples.
+
+    Returns:
+        The picture and the top of its scale.
+    """
+    picture = _decibels(samples[:_LONGEST])
+    top = float(picture.max()) if loudest_db is None else loudest_db
+    shade = ((picture - top) / _RANGE_DB + 1).clamp(0, 1).flip(0).numpy()
+    return Image.fromarray(colormaps["magma"](shade, bytes=True)[..., :3].copy()), top
 
 
 def _decibels(samples: Tensor) -> Tensor:

@@ -77,19 +77,33 @@ def write_audio(samples: Tensor, path: str | Path) -> None:
         ValueError: ``samples`` has another shape or holds NaN.
     """
     path = Path(path)
+    if path.suffix.lower() != ".wav":
+        raise VqlinkError(f"{path}: recordings are written as WAV; let the name end in .wav")
+    data = encode_wav(samples)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise VqlinkError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def encode_wav(samples: Tensor) -> bytes:
+    """A 16-bit WAV file's bytes from (n,) samples at 16 kHz; as :func:`write_audio`.
+
+    Raises:
+        ValueError: ``samples`` has another shape or holds NaN.
+    """
     if samples.ndim != 1:
         raise ValueError(f"a recording is (n,), not {tuple(samples.shape)}")
     if bool(torch.isnan(samples).any()):
         raise ValueError("the recording holds NaN")
-    if path.suffix.lower() != ".wav":
-        raise VqlinkError(f"{path}: recordings are written as WAV; let the name end in .wav")
-    pcm = to_pcm16(samples).numpy()
     buffer = io.BytesIO()
-    _soundfile().write(buffer, pcm, RATE, format="WAV", subtype="PCM_16")
-    try:
-        path.write_bytes(buffer.getvalue())
-    except OSError as error:
-        raise VqlinkError(f"{path}: cannot be written ({error.strerror})") from None
+    _soundfile().write(buffer, to_pcm16(samples).numpy(), RATE, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_audio(data: bytes, name: str) -> Recording:
+    """As :func:`read_audio`, from a file's bytes; ``name`` is used in error messages."""
+    return _read(io.BytesIO(data), name)
 
 
 def to_pcm16(samples: Tensor) -> Tensor:

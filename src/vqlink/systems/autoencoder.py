@@ -39,6 +39,15 @@ class VQAutoencoder(nn.Module):
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """The image that the decoder makes of the hard codes, (B, 3, H, W) float32 in [0, 1]."""
-        indices = self.quantizer.encode(self.encoder(x))
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> (B, h, w) int64."""
+        return self.quantizer.encode(self.encoder(x).float())
+
+    @torch.no_grad()
+    def decode(self, indices: Tensor) -> Tensor:
+        """(B, h, w) int64 -> images (B, 3, H, W) float32 in [0, 1]."""
         image: Tensor = self.decoder(self.quantizer.decode(indices)).float()
         return image.clamp(0, 1)

@@ -89,22 +89,49 @@ class VQVAE2(nn.Module):
         self, x: Tensor, *, generator: Generators | None = None
     ) -> tuple[Tensor, tuple[QuantizerOutput, ...]]:
         """(B, 3, H, W) in [0, 1], sides multiples of 8 -> not clamped, and each map's output."""
-        bottom = to_channels_first(self.bottom(x))
-        middle = self.downs[0](bottom)
-        features = [self.downs[1](middle), middle, bottom]
+        features = self._features(x)
         outputs: list[QuantizerOutput] = []
         codes: list[Tensor] = []
-        for place, (quantizer, head, here) in enumerate(
-            zip(self.quantizers, self.heads, features, strict=True)
-        ):
-            if place:
-                here = torch.cat([here, self.ups[place - 1](codes[-1])], dim=1)
-            out = quantizer(to_channels_last(head(here)), generator=generator)
+        for place, quantizer in enumerate(self.quantizers):
+            out = quantizer(self._latents(place, features, codes), generator=generator)
             outputs.append(out)
             codes.append(to_channels_first(out.values))
+        return self._image(codes), tuple(outputs)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, H, W) -> (B, h, w) int64 of the top, the middle and the bottom map."""
+        features = self._features(x)
+        indices: list[Tensor] = []
+        codes: list[Tensor] = []
+        for place, quantizer in enumerate(self.codebooks):
+            indices.append(quantizer.encode(self._latents(place, features, codes).float()))
+            codes.append(to_channels_first(quantizer.decode(indices[-1])))
+        return tuple(indices)
+
+    @torch.no_grad()
+    def decode(self, indices: Sequence[Tensor]) -> Tensor:
+        """Indices of the three maps -> images (B, 3, H, W) in [0, 1]."""
+        codes = [q.decode(found) for q, found in zip(self.codebooks, indices, strict=True)]
+        return self._image([to_channels_first(code) for code in codes]).clamp(0, 1)
+
+    def _features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Of the top, the middle and the bottom map."""
+        bottom = to_channels_first(self.bottom(x))
+        middle = self.downs[0](bottom)
+        return self.downs[1](middle), middle, bottom
+
+    def _latents(self, place: int, features: Sequence[Tensor], codes: Sequence[Tensor]) -> Tensor:
+        """(B, h, w, D) of a map, given the codes (B, D, h, w) of the maps above."""
+        here = features[place]
+        if place:
+            here = torch.cat([here, self.ups[place - 1](codes[-1])], dim=1)
+        return to_channels_last(self.heads[place](here))
+
+    def _image(self, codes: Sequence[Tensor]) -> Tensor:
         wide = [self.enlarge[0](codes[0]), self.enlarge[1](codes[1]), codes[2]]
         image: Tensor = self.decoder(torch.cat(wide, dim=1)).float() + 0.5
-        return image, tuple(outputs)
+        return image
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
