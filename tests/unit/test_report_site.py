@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import statistics
+import tempfile
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.test_reporting import row
 from vqlink.errors import VqlinkError
@@ -275,3 +280,79 @@ def test_the_sample_voice_can_be_heard(results: Path, tmp_path: Path) -> None:
     page = check_site(site)["listen.html"]
     assert page.count("<audio") > 6
     assert "vqlink send sample:voice --snr 10 --seed 0" in page
+
+
+@pytest.mark.slow
+def test_in_a_browser_tables_sort_and_claims_filter(results: Path, tmp_path: Path) -> None:
+    """From file://, without an error and without a request to anywhere else."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    site = tmp_path / "site"
+    write_report([results], site)
+    asked: list[str] = []
+    errors: list[str] = []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((site / "toy-table1.html").as_uri())
+        head = page.locator("table.sortable").first.get_by_role("button", name="bits")
+        column = "table.sortable tbody tr td:first-child"
+        for direction, first in (("ascending", "6"), ("descending", "8")):
+            head.click()
+            assert head.locator("xpath=..").get_attribute("aria-sort") == direction
+            assert page.locator(column).first.inner_text() == first
+        assert page.evaluate("document.querySelector('img').naturalWidth") > 0
+        page.goto((site / "claims.html").as_uri())
+        page.get_by_role("button", name="not held").click()
+        assert page.locator("tr[data-verdict]:visible").count() == 1
+        page.set_viewport_size({"width": 380, "height": 800})
+        page.reload()
+        width = page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert width <= 380
+    assert errors == []
+    assert all(url.startswith("file:") for url in asked)
+
+
+def refused(call: Callable[[], object]) -> str:
+    """The refusal's text; empty where there was none. Any other exception is a failure."""
+    try:
+        call()
+    except VqlinkError as refusal:
+        return str(refusal)
+    return ""
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8)
+)
+NAMES = st.sampled_from(
+    ["system", "method", "snr_db", "psnr", "psnr_ci95", "mse", "seed", "sample", "n", "outages",
+     "points", "shares", "bits", "blocks", "errors", "channel", "replacement", "<b>"]
+)  # fmt: skip
+ANYTHING = st.one_of(SCALARS, st.lists(st.lists(SCALARS, max_size=3), max_size=4))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.dictionaries(NAMES, ANYTHING, max_size=8), min_size=1, max_size=6))
+def test_rows_of_any_kind_are_shown_or_refused(rows: list[dict[str, object]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_lines(Path(folder) / "rows.jsonl", rows)
+        page = Path(folder) / "page.html"
+        refusal = refused(lambda: write_report([Path(folder) / "rows.jsonl"], page))
+        assert "rows.jsonl" in refusal or Page(page.read_text()).handlers == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60), st.sampled_from(["rows.jsonl", "table.json", "commands.json"]))
+def test_bytes_of_any_kind_are_shown_or_refused(data: bytes, name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_lines(Path(folder) / "good.jsonl", [toy(0, 6, 1.0)])
+        (Path(folder) / name).write_bytes(data)
+        refusal = refused(lambda: collect([Path(folder)]))
+        assert not refusal or name in refusal

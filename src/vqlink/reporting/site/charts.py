@@ -25,6 +25,7 @@ _WIDTH, _HEIGHT = 520.0, 310.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 10.0, 10.0, 42.0
 COLOURS = 8
 _DECADES = 30.0
+_MOST_MARKS = 256
 
 
 def line_class(number: int) -> str:
@@ -87,7 +88,11 @@ def scatter_chart(
 
     middle = f"{side / 2:g}"
     parts = [f'<path class="grid" d="M0 {middle}H{side:g}M{middle} 0V{side:g}"/>']
-    even = 7.0 if len(points) <= 16 else 4.5 if len(points) <= 64 else 2.2
+    even = max(0.8, min(7.0, 0.15 * side / math.sqrt(len(points))))
+    if len(points) > _MOST_MARKS and shares is None:
+        dots = "".join(f"M{place(x):.1f} {side - place(y):.1f}h0" for x, y in points)
+        parts.append(f'<path class="dots" stroke-width="{2 * even:.1f}" d="{dots}"/>')
+        return _svg(side, side, label, parts)
     for number, (x, y) in enumerate(points):
         share = None if shares is None else shares[number]
         radius = even if share is None else math.sqrt(max(share, 0.0) * len(points)) * even * 0.8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ PLOTS, SOUNDS = (".svg",), (".wav",)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 COMMANDS = "commands.json"
 _LARGEST = 64 << 20
+_ABSURD = 1e100  # no figure; its square overflows
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,10 @@ def collect(sources: Sequence[Path], *, leave_out: Path | None = None) -> Result
 
 
 def number(value: object) -> float | None:
-    """A finite number as float; None for anything else, truth values too."""
+    """A number as float; None for anything else, truth values and absurd sizes too."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if abs(value) < _ABSURD else None
 
 
 def _files(source: Path, leave_out: Path | None, *, alone: bool = True) -> list[tuple[Path, str]]:

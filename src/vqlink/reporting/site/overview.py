@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vqlink.reporting.site import markup
 from vqlink.reporting.site.collect import Claim, Results
@@ -11,16 +11,27 @@ from vqlink.reporting.site.pages import Page, Part, group_order
 
 
 def overview_page(
-    slug: str, results: Results, made: Sequence[Part], systems: Sequence[Page], claims: str
+    slug: str,
+    results: Results,
+    made: Sequence[Part],
+    systems: int,
+    claims: str,
+    papers: Mapping[str, str],
 ) -> Page:
-    """What there is, how many claims held, and a card for each page."""
+    """What there is, how many claims held, and a card for each page.
+
+    Args:
+        systems: how many have a page.
+        claims: slug of the page of claims.
+        papers: group of the navigation -> slug of the paper's page.
+    """
     rows = sum(found.count for found in results.row_files)
     all_claims = [claim for part in made if part.experiment for claim in part.experiment.claims]
     numbers = [(f"{rows:,}", "result rows"), (f"{len(results.row_files)}", "files of rows")]
     if results.experiments:
         numbers.append((f"{len(results.experiments)}", "experiments"))
     if systems:
-        numbers.append((f"{len(systems) - 1}", "systems"))
+        numbers.append((f"{systems}", "systems"))
     shown = "".join(f"<li><b>{number}</b><span>{text}</span></li>" for number, text in numbers)
     body = [
         "<h1>Results of vqlink</h1>",
@@ -39,9 +50,10 @@ def overview_page(
     for part in made:
         groups.setdefault(part.page.group, []).append(part)
     for group in sorted(groups, key=group_order):
-        title = f"Paper {group}" if group[:3].isdigit() else group
+        title = esc(f"Paper {group}" if group in papers else group)
+        title = f'<a href="@{papers[group]}">{title}</a>' if group in papers else title
         cards = "".join(_card(part) for part in groups[group])
-        body.append(f'<h2>{esc(title)}</h2><div class="cards">{cards}</div>')
+        body.append(f'<h2>{title}</h2><div class="cards">{cards}</div>')
     body.append(
         "<h2>How to read it</h2><p>SNR is Es/N0 per complex channel use at mean power 1; "
         "PSNR is on 8-bit pixels, for each picture, then averaged. Each curve says what its band "
@@ -58,12 +70,7 @@ def overview_page(
 
 def claims_page(slug: str, made: Sequence[Part]) -> Page:
     """All claims with a filter by verdict."""
-    pairs: list[tuple[Claim, str]] = [
-        (claim, f'<a href="@{part.page.slug}">{esc(part.experiment.experiment)}</a>')
-        for part in made
-        if part.experiment
-        for claim in part.experiment.claims
-    ]
+    pairs = _claims(made)
     buttons = "".join(
         f'<button type="button" value="{value}" aria-pressed="{"false" if value else "true"}">'
         f"{text}</button>"
@@ -77,6 +84,28 @@ def claims_page(slug: str, made: Sequence[Part]) -> Page:
         f"{markup.claims_table(pairs)}</section>"
     )
     return Page(slug, "Claims", "", f"Claims ({len(pairs)})", body)
+
+
+def paper_page(slug: str, group: str, made: Sequence[Part]) -> Page:
+    """All that was measured of one paper."""
+    pairs = _claims(made)
+    cards = "".join(_card(part) for part in made)
+    body = (
+        f'<p class="eyebrow">Paper {esc(group[:3])}</p><h1>{esc(group[4:])}</h1>'
+        f"{markup.score(claim for claim, _ in pairs)}<h2>Experiments</h2>"
+        f'<div class="cards">{cards}</div><h2>What held</h2>{markup.claims_table(pairs)}'
+    )
+    return Page(slug, f"Paper {group}", group, "All of it", body)
+
+
+def _claims(made: Sequence[Part]) -> list[tuple[Claim, str]]:
+    """Claims with a link to the experiment of each."""
+    return [
+        (claim, f'<a href="@{part.page.slug}">{esc(part.experiment.experiment)}</a>')
+        for part in made
+        if part.experiment
+        for claim in part.experiment.claims
+    ]
 
 
 def _card(part: Part) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from vqlink.quantizers.constellation import qam_points
 from vqlink.reporting.site.charts import scatter_chart
@@ -32,21 +36,47 @@ def point_figures(rows: Sequence[Flat]) -> str:
     return f'<div class="squares">{"".join(figures)}</div>' if figures else ""
 
 
-def zoo_constellation(entry: Entry) -> str:
-    """What the weights of the zoo send, learned or QAM; empty for values and index codes."""
+def zoo_points(entry: Entry) -> str:
+    """The constellation or the codebooks of weights in the zoo; empty where there are none."""
     config = json.loads((entry.folder / "config.json").read_bytes())
     quantizer = config.get("quantizer") or {}
-    if quantizer.get("kind") == "learned":
-        from safetensors import safe_open
+    match quantizer.get("kind"):
+        case "learned":
+            with _tensors(entry) as file:
+                points = file.get_tensor("quantizer.points").float()
+            return _figure(f"{len(points)} points, learned with the code", *_pairs(points))
+        case "qam":
+            order = quantizer["order"]
+            return _figure(f"{order}-QAM, fixed", *_pairs(qam_points(order)))
+        case "codebooks":
+            with _tensors(entry) as file:
+                names = sorted(name for name in file.keys() if name.endswith(".codebook"))  # noqa: SIM118
+                books = [file.get_tensor(name).float() for name in names]
+            return "".join(_codebook(number, book) for number, book in enumerate(books, 1))
+        case _:
+            return ""
 
-        with safe_open(entry.folder / "model.safetensors", "pt") as file:
-            found = file.get_tensor("quantizer.points").float().tolist()
-        text = f"{len(found)} points, learned with the code"
-    elif quantizer.get("kind") == "qam":
-        found, text = qam_points(quantizer["order"]).tolist(), f"{quantizer['order']}-QAM, fixed"
-    else:
-        return ""
-    return _figure(text, [(x, y) for x, y in found], None, "; I across, Q up")
+
+def _tensors(entry: Entry) -> Any:
+    from safetensors import safe_open
+
+    return safe_open(entry.folder / "model.safetensors", "pt")
+
+
+def _pairs(points: Tensor) -> tuple[Plane, None, str]:
+    return [(x, y) for x, y in points.tolist()], None, "; I across, Q up"
+
+
+def _codebook(number: int, codebook: Tensor) -> str:
+    """Codewords (K, D) on the two axes along which they differ most."""
+    centred = codebook - codebook.mean(dim=0)
+    _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)
+    share = float(sizes[:2].square().sum() / sizes.square().sum().clamp_min(1e-12))
+    flat = (centred @ axes[:2].T).tolist()
+    size, dim = codebook.shape
+    what = f"; seen along their two main axes, {100 * share:.0f} % of what differs"
+    name = f"Codebook {number}: {size} codewords of {dim} values"
+    return _figure(name, [(pair[0], pair[1]) for pair in flat], None, what)
 
 
 def _figure(name: str, points: Plane, shares: Sequence[float] | None, what: str) -> str:

@@ -9,8 +9,8 @@ from vqlink.reporting.site.collect import Flat, Results, RowFile
 from vqlink.reporting.site.markup import esc
 from vqlink.reporting.site.pages import Files, Page
 from vqlink.reporting.site.panels import panels
-from vqlink.reporting.site.points import zoo_constellation
-from vqlink.zoo.catalogue import Entry, entries
+from vqlink.reporting.site.points import zoo_points
+from vqlink.zoo.catalogue import entries
 from vqlink.zoo.speech import speech_entries
 from vqlink.zoo.text import text_entries
 
@@ -29,8 +29,30 @@ def system_pages(results: Results, files: Files) -> list[Page]:
         return []
     known = _documents()
     slugs = {name: files.slug(f"system-{name}") for name in sorted(measured)}
-    pages = [_page(name, slugs[name], measured[name], known.get(name)) for name in slugs]
-    return [_list(slugs, measured, known, files.slug("systems")), *pages]
+    drawn = {entry.name: zoo_points(entry) for entry in entries() if entry.name in slugs}
+    pages = [
+        _page(name, slug, measured[name], known.get(name), drawn.get(name, ""))
+        for name, slug in slugs.items()
+    ]
+    shown = {name: text for name, text in drawn.items() if text}
+    gallery = [_gallery(shown, slugs, files.slug("points"))] if shown else []
+    return [_list(slugs, measured, known, files.slug("systems")), *gallery, *pages]
+
+
+def _gallery(drawn: dict[str, str], slugs: dict[str, str], slug: str) -> Page:
+    body = (
+        "<h1>Constellations and codebooks</h1><p class='lead'>What the learned systems of this "
+        "report can send, from the weights that ship (<code>vqlink zoo</code>).</p>"
+    )
+    tiles = ""
+    for name, text in drawn.items():
+        title = f'<h3><a href="@{slugs[name]}">{esc(name)}</a></h3>'
+        if text.count("<figure>") == 1:
+            tiles += f"<div>{title}{text}</div>"
+        else:
+            body += f'{title}<div class="squares">{text}</div>'
+    body += f'<div class="squares">{tiles}</div>'
+    return Page(slug, "Constellations and codebooks", "", "Constellations, codebooks", body)
 
 
 def _documents() -> dict[str, dict[str, object]]:
@@ -77,14 +99,15 @@ def _page(
     slug: str,
     measured: Sequence[tuple[RowFile, list[Flat]]],
     document: dict[str, object] | None,
+    points: str,
 ) -> Page:
     hashes = {str(row["weights"]) for _, rows in measured for row in rows if row.get("weights")}
     body = [
         f'<p class="eyebrow">System: {esc(_kind(name, document))}</p><h1>{esc(name)}</h1>',
         _about(document, hashes),
     ]
-    entry = next((entry for entry in entries() if entry.name == name), None)
-    body.append(_constellation(entry) if entry is not None else "")
+    if points:
+        body.append(f'<h2>What it can send</h2><div class="squares">{points}</div>')
     for found, rows in measured:
         shown = panels(rows)
         if not shown:
@@ -120,8 +143,3 @@ def _about(document: dict[str, object] | None, hashes: set[str]) -> str:
         else ""
     )
     return markup.facts(shown) + warning + markup.command(f"vqlink zoo show {document['name']}")
-
-
-def _constellation(entry: Entry) -> str:
-    drawn = zoo_constellation(entry)
-    return f'<h2>Constellation</h2><div class="squares">{drawn}</div>' if drawn else ""

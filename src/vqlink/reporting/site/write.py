@@ -14,8 +14,8 @@ from pathlib import Path
 from vqlink.errors import VqlinkError
 from vqlink.reporting.site.collect import Results, collect
 from vqlink.reporting.site.markup import esc
-from vqlink.reporting.site.overview import claims_page, overview_page
-from vqlink.reporting.site.pages import Files, Page, group_order, parts
+from vqlink.reporting.site.overview import claims_page, overview_page, paper_page
+from vqlink.reporting.site.pages import Files, Page, Part, group_order, parts
 from vqlink.reporting.site.systems import system_pages
 
 MARK = '<meta name="generator" content="vqlink report">'
@@ -63,10 +63,18 @@ def _pages(results: Results, files: Files) -> list[Page]:
     index, claims = files.slug("index"), files.slug("claims")
     made = parts(results, files)
     systems = system_pages(results, files)
-    first = [overview_page(index, results, made, systems, claims)]
+    of_papers: dict[str, list[Part]] = {}
+    for part in made:
+        if part.page.group[:3].isdigit():
+            of_papers.setdefault(part.page.group, []).append(part)
+    papers = {group: files.slug(f"paper-{group[:3]}") for group in of_papers}
+    named = [page for page in systems if page.group == "system"]
+    first = [overview_page(index, results, made, len(named), claims, papers)]
     first += [claims_page(claims, made)] if any(part.experiment for part in made) else []
-    listed = sorted((part.page for part in made), key=lambda page: group_order(page.group))
-    return [*first, *systems[:1], *listed, *systems[1:]]
+    listed = [paper_page(papers[group], group, some) for group, some in of_papers.items()]
+    listed += [part.page for part in made]
+    listed.sort(key=lambda page: group_order(page.group))
+    return [*first, *(page for page in systems if page.group == ""), *listed, *named]
 
 
 def _check_free(out: Path, single: bool) -> None:
