@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ Flat = dict[str, Any]
 PLOTS, SOUNDS = (".svg",), (".wav",)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 COMMANDS = "commands.json"
+_KEPT = ("system", "channel", "repeat", "sample", "uses", "tx_power", "flags", "seed")
 _LARGEST = 64 << 20
 _ABSURD = 1e100  # no figure; its square overflows
 
@@ -179,7 +180,7 @@ def _files(source: Path, leave_out: Path | None, *, alone: bool = True) -> list[
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST:
-            raise VqlinkError(f"{path} is larger than {_LARGEST >> 20} MiB")
+            raise VqlinkError(f"{path} is larger than {_LARGEST >> 20} MiB; split it")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise VqlinkError(f"cannot read {path}: {one_line(error)}") from None
@@ -244,12 +245,7 @@ def _messages(path: Path, name: str, command: str) -> RowFile:
         role = str(row.labels.get("role", ""))
         axis = tuple(sorted(row.point.items()))
         key = (row.system, role, row.channel, round(row.rho, 9), axis, row.sample, row.repeat)
-        known = {
-            name: value
-            for name, value in asdict(row).items()
-            if name
-            in ("system", "channel", "repeat", "sample", "uses", "tx_power", "flags", "seed")
-        }
+        known = {name: getattr(row, name) for name in _KEPT}
         start = known | row.point | {"weights": row.weights, "recipe": row.recipe}
         start |= {"role": role} if role else {}
         start |= {"outages": int(row.status == "outage")}
