@@ -251,6 +251,10 @@ def test_a_folder_with_other_files_is_left_alone(results: Path, tmp_path: Path) 
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(VqlinkError, match="no report of vqlink"):
         write_report([results], tmp_path / "mine")
+    write_report([results], tmp_path / "site")
+    (tmp_path / "site" / "notes.txt").write_text("beside an earlier report")
+    with pytest.raises(VqlinkError, match="no report of vqlink"):
+        write_report([results], tmp_path / "site")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 

@@ -224,7 +224,7 @@ def _curves(shown: Sequence[Panel], found: RowFile, made: str, *, guessed: bool)
     if not shown:
         return ""
     how = markup.made_by(made, guessed)
-    body = ["<h2>Curves from the rows</h2>"]
+    body = ["<h2>From the rows</h2>"]
     for panel in shown:
         body.append(f"<h3>{esc(panel.title)}</h3>" if panel.title else "")
         charts = [

@@ -79,7 +79,7 @@ def _list(
         f'<tr><td><a href="@{slugs[name]}">{esc(name)}</a></td>'
         f"<td>{esc(_kind(name, known.get(name)))}</td>"
         f"<td>{esc(str((known.get(name) or {}).get('rho', '') or ''))}</td>"
-        f"<td>{esc(', '.join(found.name for found, _ in parts))}</td></tr>"
+        f"<td class='text'>{esc(', '.join(found.name for found, _ in parts))}</td></tr>"
         for name, parts in sorted(measured.items())
     )
     heads = "".join(

@@ -89,10 +89,16 @@ def _check_free(out: Path, single: bool) -> None:
         return
     if not out.is_dir():
         raise VqlinkError(f"{out} is a file; name a folder for --out, or a file that ends in .html")
-    index = out / "index.html"
-    known = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")[:2000]
-    if any(out.iterdir()) and not known:
+    if not all(_is_ours(path) for path in out.iterdir()):
         raise VqlinkError(f"{out} holds files that are no report of vqlink; name another --out")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether an earlier report wrote it: a page with the mark, or the folder of files."""
+    if path.is_dir():
+        return path.name == "files"
+    with path.open("rb") as file:
+        return path.suffix == ".html" and MARK.encode() in file.read(2000)
 
 
 def _folder(pages: Sequence[Page], files: Files, folder: Path) -> None:
