@@ -21,6 +21,15 @@ _SMALL = {
         "decoder.depth=[1, 1]",
     ),
     "deepjscc": ("encoder.width=8", "decoder.width=8"),
+    "vqvae": (
+        "encoder.hidden=8",
+        "encoder.residual_hidden=4",
+        "encoder.depth=1",
+        "encoder.dim=6",
+        "decoder.hidden=8",
+        "decoder.residual_hidden=4",
+        "decoder.depth=1",
+    ),
     "multiscale": (
         "encoder.width=[6, 8, 8, 10]",
         "decoder.width=[6, 8, 8, 10]",

@@ -25,6 +25,7 @@ def systems() -> dict[str, SymbolSystem]:
     index.label_codewords()
     return {
         "values": build_system(small_recipe("jscc-q64-awgn-1-12")).eval(),
+        "layers": build_system(small_recipe("hrvqvae-cifar10")).eval(),
         "unquantised": build_system(small_recipe("jscc-awgn-1-12")).eval(),
         "indices": index,
         "jpeg": parse_separation("jpeg+ldpc5g@16qam-1/2", AWGN(), lambda h, w: USES),

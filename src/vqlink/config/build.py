@@ -21,22 +21,26 @@ from vqlink.config.schema import (
     DeepJSCCNet,
     IdentityConfig,
     IndexLinkConfig,
+    LayersLinkConfig,
     LearnedConstellationConfig,
     MultiscaleEncoderConfig,
-    MultiscaleNet,
     PSKConfig,
     QAMConfig,
     QuantizerConfig,
     Recipe,
-    TransformerTextNet,
+    ReplacementConfig,
+    ResidualConfig,
     ValuesLinkConfig,
+    VQVAEEncoderConfig,
 )
 from vqlink.decoders.image.compact import CompactDecoder
 from vqlink.decoders.image.deepjscc import DeepJSCCDecoder
 from vqlink.decoders.image.multiscale import MultiscaleDecoder
+from vqlink.decoders.image.vqvae import VQVAEDecoder
 from vqlink.encoders.image.compact import CompactEncoder
 from vqlink.encoders.image.deepjscc import DeepJSCCEncoder
 from vqlink.encoders.image.multiscale import MultiscaleEncoder
+from vqlink.encoders.image.vqvae import VQVAEEncoder
 from vqlink.links.indices import IndexLink
 from vqlink.links.values import ValuesLink
 from vqlink.protocols import VqlinkError
@@ -45,11 +49,13 @@ from vqlink.quantizers.constellation import ConstellationQuantizer, psk_points, 
 from vqlink.quantizers.identity import Identity
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.quantizers.replacement import Replacement
+from vqlink.quantizers.residual import ResidualQuantizer
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.systems.index_code import IndexCode
 from vqlink.systems.jscc import JSCC
+from vqlink.systems.layered_code import LayeredCode
 
-LearnedSystem = JSCC | IndexCode
+LearnedSystem = JSCC | IndexCode | LayeredCode
 
 
 def build_system(recipe: Recipe) -> LearnedSystem:
@@ -58,9 +64,11 @@ def build_system(recipe: Recipe) -> LearnedSystem:
         torch.manual_seed(recipe.training.seed)
         if isinstance(recipe.encoder, MultiscaleEncoderConfig):
             return _build_index_code(recipe, recipe.encoder)
+        if isinstance(recipe.encoder, VQVAEEncoderConfig):
+            return _build_layered_code(recipe, recipe.encoder)
         assert isinstance(recipe.link, ValuesLinkConfig)
         assert isinstance(recipe.encoder, CompactEncoderConfig | DeepJSCCEncoderConfig)
-        assert not isinstance(recipe.decoder, MultiscaleNet | TransformerTextNet)
+        assert isinstance(recipe.decoder, CompactNet | DeepJSCCNet)
         return JSCC(
             build_encoder(recipe.encoder),
             build_quantizer(recipe.quantizer, regularise="kl" in recipe.losses),
@@ -87,9 +95,46 @@ def _build_index_code(recipe: Recipe, encoder: MultiscaleEncoderConfig) -> Index
     )
 
 
+def _build_layered_code(recipe: Recipe, encoder: VQVAEEncoderConfig) -> LayeredCode:
+    config, link = recipe.quantizer, recipe.link
+    assert isinstance(config, ResidualConfig)
+    assert isinstance(link, LayersLinkConfig)
+    channel = _symbol_channel(link)
+    nets = encoder.model_dump(exclude={"kind", "dim"})
+    quantizer = ResidualQuantizer(
+        config.branches,
+        encoder.dim,
+        tree=config.tree,
+        gradient=config.gradient,
+        learning=config.learning,
+        replacement=_replacement(config.replacement),
+    )
+    links = [
+        IndexLink(
+            channel,
+            [size.bit_length() - 1],
+            rate=float(Fraction(rate)),
+            bits_per_symbol=MODEMS[link.modem],
+            interleave=link.interleave,
+            lost="conceal",
+        )
+        for size, rate in zip(config.branches, link.rates, strict=True)
+    ]
+    return LayeredCode(
+        VQVAEEncoder(encoder.dim, **nets),
+        quantizer,
+        links,
+        VQVAEDecoder(encoder.dim, **nets),
+        name=recipe.name,
+    )
+
+
+def _replacement(config: ReplacementConfig | None) -> Replacement | None:
+    return None if config is None else Replacement(**config.model_dump())
+
+
 def build_codebooks(config: CodebooksConfig, widths: Sequence[int]) -> list[nn.Module]:
-    replacement = config.replacement
-    policy = None if replacement is None else Replacement(**replacement.model_dump())
+    policy = _replacement(config.replacement)
     return [
         VectorQuantizer(
             size, width, gradient=config.gradient, learning=config.learning, replacement=policy
@@ -139,8 +184,8 @@ def build_quantizer(config: QuantizerConfig, *, regularise: bool = False) -> nn.
                 hardness=config.hardness[0],
                 regularise=regularise,
             )
-        case CodebooksConfig():
-            raise VqlinkError("codebooks come one a scale, with the multiscale encoder")
+        case CodebooksConfig() | ResidualConfig():
+            raise VqlinkError("codebooks come with the multiscale or the vqvae encoder")
         case BinaryConfig():
             return BinaryQuantizer(config.bits)
         case _:
@@ -170,7 +215,7 @@ def build_index_link(config: IndexLinkConfig, bits: Sequence[int]) -> IndexLink:
     )
 
 
-def _symbol_channel(config: ValuesLinkConfig | IndexLinkConfig) -> SymbolChannel:
+def _symbol_channel(config: ValuesLinkConfig | IndexLinkConfig | LayersLinkConfig) -> SymbolChannel:
     channel = build_channel(config.channel)
     if not isinstance(channel, SymbolChannel):
         raise VqlinkError(f"this link sends complex symbols: {config.channel.kind} carries bits")

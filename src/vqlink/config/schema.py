@@ -6,6 +6,7 @@ Every part is a tagged union on ``kind``; :mod:`vqlink.config.build` turns it in
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from vqlink.config.channels import AWGNConfig, BECConfig, ChannelConfig
 Width = Annotated[int, Field(ge=1, le=1024)]
 Depth = Annotated[int, Field(ge=0, le=16)]
 
+_MOST_CODEWORDS = 2**20
 _MS_SSIM_CROP = 176  # five scales of an 11x11 window
 
 
@@ -137,6 +139,26 @@ class MultiscaleEncoderConfig(MultiscaleNet):
         return tuple((self.strides[-1] // stride) ** 2 for stride in self.strides)
 
 
+class VQVAENet(Part):
+    """The net of the VQ-VAE, as 003 takes it over; ``halvings`` 1 is 003's, 2 the original's."""
+
+    kind: Literal["vqvae"] = "vqvae"
+    hidden: Width = 128
+    residual_hidden: Width = 32
+    depth: Depth = 2
+    halvings: Literal[1, 2] = 1
+
+
+class VQVAEEncoderConfig(VQVAENet):
+    """``dim`` values a latent vector, one for each 2x2 or 4x4 block."""
+
+    dim: Width = 64
+
+    @property
+    def stride(self) -> int:
+        return 2**self.halvings
+
+
 class TransformerTextNet(Part):
     """A transformer over tokens (000, section 3.5); the paper's sizes are the defaults."""
 
@@ -154,11 +176,16 @@ class TransformerTextNet(Part):
 
 
 EncoderConfig = Annotated[
-    CompactEncoderConfig | DeepJSCCEncoderConfig | MultiscaleEncoderConfig | TransformerTextNet,
+    CompactEncoderConfig
+    | DeepJSCCEncoderConfig
+    | MultiscaleEncoderConfig
+    | VQVAEEncoderConfig
+    | TransformerTextNet,
     Field(discriminator="kind"),
 ]
 DecoderConfig = Annotated[
-    CompactNet | DeepJSCCNet | MultiscaleNet | TransformerTextNet, Field(discriminator="kind")
+    CompactNet | DeepJSCCNet | MultiscaleNet | VQVAENet | TransformerTextNet,
+    Field(discriminator="kind"),
 ]
 
 
@@ -240,6 +267,35 @@ class CodebooksConfig(Part):
         return self
 
 
+class ResidualConfig(Part):
+    """Codewords in layers; see :class:`vqlink.quantizers.residual.ResidualQuantizer`.
+
+    Attributes:
+        branches: choices of each layer, the first layer first; powers of two.
+        tree: a layer's codewords belong to the one chosen before (003); else plain layers.
+        gradient, learning, replacement, kmeans: as of a codebook for each scale.
+    """
+
+    kind: Literal["residual"] = "residual"
+    branches: tuple[Literal[2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], ...] = Field(
+        min_length=1, max_length=16
+    )
+    tree: bool = True
+    gradient: Literal["straight_through", "rotation", "noise", "directional"] = "straight_through"
+    learning: Literal["loss", "ema", "gradient"] = "loss"
+    replacement: ReplacementConfig | None = None
+    kmeans: bool = True
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> ResidualConfig:
+        other = "loss" if self.gradient in ("straight_through", "rotation") else "gradient"
+        if self.learning not in (other, "ema"):
+            raise ValueError(f"gradient {self.gradient} learns by {other} or ema")
+        if self.tree and math.prod(self.branches) > _MOST_CODEWORDS:
+            raise ValueError(f"a tree of more than {_MOST_CODEWORDS:,} codewords")
+        return self
+
+
 class BinaryConfig(Part):
     """tanh and sign: ``bits`` a token (000, section 3.5)."""
 
@@ -249,7 +305,8 @@ class BinaryConfig(Part):
 
 SoftToHardConfig = QAMConfig | PSKConfig | LearnedConstellationConfig
 QuantizerConfig = Annotated[
-    IdentityConfig | SoftToHardConfig | CodebooksConfig | BinaryConfig, Field(discriminator="kind")
+    IdentityConfig | SoftToHardConfig | CodebooksConfig | ResidualConfig | BinaryConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -289,6 +346,26 @@ class IndexLinkConfig(Part):
         return self
 
 
+class LayersLinkConfig(Part):
+    """A coded stream for each layer; see :class:`vqlink.systems.layered_code.LayeredCode`.
+
+    Attributes:
+        rates: of 5G LDPC, a layer each; low ones protect more.
+    """
+
+    kind: Literal["layers"] = "layers"
+    channel: ChannelConfig = AWGNConfig()
+    rates: tuple[Annotated[str, Field(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")], ...]
+    modem: Literal["bpsk", "qpsk", "16qam", "64qam", "256qam"] = "qpsk"
+    interleave: bool = True
+
+    @model_validator(mode="after")
+    def _rates_exist(self) -> LayersLinkConfig:
+        if not all(Fraction(1, 5) <= Fraction(rate) <= Fraction(11, 12) for rate in self.rates):
+            raise ValueError("5G LDPC codes have rates from 1/5 to 11/12")
+        return self
+
+
 class BitsLinkConfig(Part):
     """Hard bits without a channel code; see :class:`vqlink.links.bits.BitsLink`."""
 
@@ -299,7 +376,8 @@ class BitsLinkConfig(Part):
 
 
 LinkConfig = Annotated[
-    ValuesLinkConfig | IndexLinkConfig | BitsLinkConfig, Field(discriminator="kind")
+    ValuesLinkConfig | IndexLinkConfig | LayersLinkConfig | BitsLinkConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -401,6 +479,10 @@ class Recipe(Part):
             raise ValueError("encoder and decoder are of different kinds")
         if isinstance(self.encoder, MultiscaleEncoderConfig):
             self._index_code_fits(self.encoder)
+        elif isinstance(self.encoder, VQVAEEncoderConfig):
+            self._layered_code_fits(self.encoder)
+        elif isinstance(self.quantizer, ResidualConfig):
+            raise ValueError("quantizer.kind residual needs encoder.kind vqvae, link.kind layers")
         elif not isinstance(self.link, ValuesLinkConfig):
             raise ValueError("an index link needs the multiscale encoder and codebooks")
         elif isinstance(self.quantizer, CodebooksConfig):
@@ -460,6 +542,25 @@ class Recipe(Part):
         if {"log_mse", "ms_ssim", "kl"} & set(self.losses):
             raise ValueError("losses of index codes are mse, mae, codebook and commitment")
 
+    def _layered_code_fits(self, encoder: VQVAEEncoderConfig) -> None:
+        quantizer, link = self.quantizer, self.link
+        if not isinstance(quantizer, ResidualConfig) or not isinstance(link, LayersLinkConfig):
+            raise ValueError("encoder.kind vqvae needs quantizer.kind residual, link.kind layers")
+        if len(link.rates) != len(quantizer.branches):
+            raise ValueError("link.rates needs one rate a layer of quantizer.branches")
+        nets = VQVAENet(**encoder.model_dump(exclude={"dim"}))
+        if self.decoder != nets:
+            raise ValueError("decoder.hidden, depth and halvings are those of the encoder")
+        if not {"mse", "mae", "codebook", "commitment"} >= set(self.losses):
+            raise ValueError("losses of layered codes are mse, mae, codebook and commitment")
+        if self.losses.get("codebook") and quantizer.learning != "loss":
+            raise ValueError("losses.codebook needs quantizer.learning loss")
+        if self.training.flip or self.training.adversary is not None:
+            raise ValueError("training.adversary and training.flip are for codebooks at scales")
+        assert isinstance(self.source, ImageSource)
+        if self.source.crop % encoder.stride:
+            raise ValueError(f"source.crop is a multiple of {encoder.stride}")
+
     @property
     def rho(self) -> Fraction:
         """Complex channel uses per source value, on images of whole blocks.
@@ -473,6 +574,12 @@ class Recipe(Part):
             assert isinstance(self.link, BitsLinkConfig)
             binary = self.link.channel.kind in ("bec", "bsc")
             return Fraction(self.quantizer.bits, 1 if binary else MODEMS[self.link.modem])
+        if isinstance(self.encoder, VQVAEEncoderConfig):
+            assert isinstance(self.quantizer, ResidualConfig)
+            assert isinstance(self.link, LayersLinkConfig)
+            layers = zip(self.quantizer.branches, self.link.rates, strict=True)
+            coded = sum((size.bit_length() - 1) / Fraction(rate) for size, rate in layers)
+            return Fraction(coded) / MODEMS[self.link.modem] / (3 * self.encoder.stride**2)
         if not isinstance(self.encoder, MultiscaleEncoderConfig):
             return Fraction(self.encoder.channels, 2 * self.encoder.stride**2 * 3)
         assert isinstance(self.link, IndexLinkConfig)

@@ -13,6 +13,7 @@ from vqlink.protocols import VqlinkError
 from vqlink.quantizers.constellation import ConstellationQuantizer
 from vqlink.systems.index_code import IndexCode
 from vqlink.systems.jscc import JSCC
+from vqlink.systems.layered_code import LayeredCode
 
 
 class ValuesTransmitter(nn.Module):
@@ -124,12 +125,14 @@ class IndexReceiver(nn.Module):
 Nets = tuple[ValuesTransmitter | IndexTransmitter, ValuesReceiver | IndexReceiver]
 
 
-def nets_of(system: JSCC | IndexCode) -> Nets:
+def nets_of(system: JSCC | IndexCode | LayeredCode) -> Nets:
     """Both ends of a system.
 
     Raises:
-        VqlinkError: for an upper bound, which sends nothing.
+        VqlinkError: for an upper bound, which sends nothing, or a code in layers.
     """
+    if isinstance(system, LayeredCode):
+        raise VqlinkError(f"{system.name} sends layers, which can't be exported yet")
     if isinstance(system, JSCC):
         return ValuesTransmitter(system).eval(), ValuesReceiver(system).eval()
     return IndexTransmitter(system).eval(), IndexReceiver(system).eval()

@@ -16,6 +16,7 @@ from vqlink.config.schema import Recipe
 from vqlink.deploy.onnx_codec import OnnxCodec, is_export
 from vqlink.errors import did_you_mean
 from vqlink.protocols import SymbolSystem, Transceiver, VqlinkError
+from vqlink.systems.layered_code import LayeredCode
 from vqlink.systems.separation import parse_separation
 from vqlink.zoo.catalogue import Entry, entries, load_system
 
@@ -130,7 +131,8 @@ def _budget(codes: Sequence[Transceiver], rho: Fraction | None) -> Budget:
 
 def _open_learned(name: str, channel: SymbolChannel) -> System:
     system, recipe, sha256 = _load(name)
-    system.link.channel = channel
+    for link in system.streams if isinstance(system, LayeredCode) else (system.link,):
+        link.channel = channel
     return System(name, system, recipe=recipe_hash(recipe), weights=sha256)
 
 

@@ -17,9 +17,10 @@ from vqlink.encoders.image.vqvae import VQVAEEncoder
 from vqlink.experiments.nsvq_images import batch_of
 from vqlink.metrics.image import psnr, ssim
 from vqlink.protocols import QuantizerOutput
-from vqlink.quantizers.replacement import Replacement, reset_moments
+from vqlink.quantizers.replacement import Replacement
 from vqlink.quantizers.residual import ResidualQuantizer
 from vqlink.quantizers.statistics import perplexity
+from vqlink.quantizers.upkeep import keep_up
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 from vqlink.systems.autoencoder import VQAutoencoder
@@ -200,10 +201,4 @@ def _start(system: nn.Module, images: Tensor, seed: int) -> None:
 
 def _keep_up(system: nn.Module, optimizer: torch.optim.Optimizer, seed: int, step: int) -> None:
     for place, quantizer in enumerate(_quantizers(system)):
-        draws = stream(seed, "upkeep", step, place)
-        if isinstance(quantizer, ResidualQuantizer):
-            for layer, rows in enumerate(quantizer.after_step(generator=draws)):
-                reset_moments(optimizer, quantizer.codebook(layer), rows)
-        else:
-            moved = quantizer.after_step(generator=draws).replaced
-            reset_moments(optimizer, quantizer.codebook, moved)
+        keep_up(quantizer, optimizer, generator=stream(seed, "upkeep", step, place))

@@ -16,6 +16,7 @@ from vqlink.protocols import Point
 from vqlink.rng import uniform
 from vqlink.systems.index_code import IndexCode, IndexCodeOutput
 from vqlink.systems.jscc import JSCC, JSCCOutput
+from vqlink.systems.layered_code import LayeredCode
 from vqlink.systems.text_code import TextCode
 from vqlink.units import from_db
 
@@ -110,9 +111,9 @@ class Objective(nn.Module):
 
 
 class IndexObjective(nn.Module):
-    """Of an index code: without a channel, but for flipped bits where the recipe asks for them."""
+    """Of a code of indices: without a channel, but for flipped bits where the recipe asks so."""
 
-    def __init__(self, system: IndexCode, recipe: Recipe) -> None:
+    def __init__(self, system: IndexCode | LayeredCode, recipe: Recipe) -> None:
         super().__init__()
         self.system, self.recipe = system, recipe
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -25,18 +26,25 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from vqlink.config.build import LearnedSystem, build_system
-from vqlink.config.schema import CodebooksConfig, Recipe, SoftToHardConfig, TrainingConfig
+from vqlink.config.schema import (
+    CodebooksConfig,
+    Recipe,
+    ResidualConfig,
+    SoftToHardConfig,
+    TrainingConfig,
+)
 from vqlink.config.text import build_text_code, save_text_weights
 from vqlink.config.weights import load_overlap, read_tensors, save_weights
 from vqlink.protocols import VqlinkError
 from vqlink.quantizers.constellation import ConstellationQuantizer
 from vqlink.quantizers.labels import neighbourly_labels
 from vqlink.quantizers.qam import QAMQuantizer
-from vqlink.quantizers.replacement import reset_moments
+from vqlink.quantizers.upkeep import Codebooks, keep_up
 from vqlink.rng import stream, uniform
 from vqlink.sources.crops import RandomCrops
 from vqlink.sources.text import TokenBatches
 from vqlink.systems.index_code import IndexCode
+from vqlink.systems.layered_code import LayeredCode
 from vqlink.systems.text_code import TextCode
 from vqlink.training.adversary import Adversary
 from vqlink.training.checkpoint import STATE_NAME, Rival, load_state, read_header, save_state
@@ -112,7 +120,7 @@ class Trainer:
         objective: nn.Module
         if isinstance(self.system, TextCode):
             objective = TextObjective(self.system, recipe)
-        elif isinstance(self.system, IndexCode):
+        elif isinstance(self.system, IndexCode | LayeredCode):
             objective = IndexObjective(self.system, recipe)
         else:
             objective = Objective(self.system, recipe)
@@ -200,22 +208,25 @@ class Trainer:
 
     def _start_codebooks(self, sent: Tensor) -> None:
         config = self.recipe.quantizer
-        if not isinstance(config, CodebooksConfig) or not config.kmeans:
+        if not isinstance(config, CodebooksConfig | ResidualConfig) or not config.kmeans:
             return
-        assert isinstance(self.system, IndexCode)
+        system = self.system
+        assert isinstance(system, IndexCode | LayeredCode)
+        encoder: nn.Module = system.encoder
         with torch.no_grad(), self.fabric.autocast():
-            scales = self.system.encoder(sent.flatten(0, 1))
-        for number, (quantizer, z) in enumerate(zip(self.system.codebooks, scales, strict=True)):
+            latents = encoder(sent.flatten(0, 1))
+        scales = (latents,) if isinstance(latents, Tensor) else latents
+        codebooks: Sequence[Codebooks] = system.codebooks
+        for number, (quantizer, z) in enumerate(zip(codebooks, scales, strict=True)):
             quantizer.initialise(z, generator=stream(self.config.seed, "kmeans", number))
 
     def _keep_up_quantizers(self) -> None:
         """What codebooks do after an update, in the same way on every rank."""
-        if isinstance(self.system, IndexCode):
-            for number, codebook in enumerate(self.system.codebooks):
+        if isinstance(self.system, IndexCode | LayeredCode):
+            codebooks: Sequence[Codebooks] = self.system.codebooks
+            for number, codebook in enumerate(codebooks):
                 draws = stream(self.config.seed, "upkeep", self.step, number)
-                upkeep = codebook.after_step(generator=draws)
-                if isinstance(codebook.codebook, nn.Parameter):
-                    reset_moments(self.optimizer, codebook.codebook, upkeep.replaced)
+                keep_up(codebook, self.optimizer, generator=draws)
         elif isinstance(self.system.quantizer, ConstellationQuantizer):
             self.system.quantizer.after_step()
 

@@ -19,6 +19,7 @@ from vqlink.config.schema import (
     MODEMS,
     IdentityConfig,
     IndexLinkConfig,
+    LayersLinkConfig,
     QAMConfig,
     Recipe,
     SoftToHardConfig,
@@ -91,7 +92,7 @@ def is_featured(recipe: Recipe) -> bool:
 
 def bits_per_use(recipe: Recipe) -> float | None:
     """Bits that a channel use can carry; None without an alphabet."""
-    if isinstance(recipe.link, IndexLinkConfig):
+    if isinstance(recipe.link, IndexLinkConfig | LayersLinkConfig):
         return float(MODEMS[recipe.link.modem])
     if isinstance(recipe.quantizer, SoftToHardConfig):
         return math.log2(recipe.quantizer.order)
