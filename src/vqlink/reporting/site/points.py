@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from vqlink.reporting.site.markup import esc
 from vqlink.zoo.catalogue import Entry
 
 _MOST_POINTS = 4096
+_CODEBOOK = re.compile(r"\bcodebook\d*$")
 Plane = list[tuple[float, float]]
 
 
@@ -48,13 +50,16 @@ def zoo_points(entry: Entry) -> str:
         case "qam":
             order = quantizer["order"]
             return _figure(f"{order}-QAM, fixed", *_pairs(qam_points(order)))
-        case "codebooks":
-            with _tensors(entry) as file:
-                names = sorted(name for name in file.keys() if name.endswith(".codebook"))  # noqa: SIM118
-                books = [file.get_tensor(name).float() for name in names]
-            return "".join(_codebook(number, book) for number, book in enumerate(books, 1))
         case _:
-            return ""
+            with _tensors(entry) as file:
+                names = sorted(name for name in file.keys() if _CODEBOOK.search(name))  # noqa: SIM118
+                books = [file.get_tensor(name) for name in names]
+            drawable = [
+                book.float()
+                for book in books
+                if book.is_floating_point() and 2 <= book.shape[0] <= _MOST_POINTS
+            ]
+            return "".join(_codebook(number, book) for number, book in enumerate(drawable, 1))
 
 
 def _tensors(entry: Entry) -> Any:
