@@ -1,4 +1,4 @@
-"""The code in docs/ runs as it stands there, a page at a time, and keeps the contracts."""
+"""The code in docs/ and the README runs as it stands there, a page at a time, and keeps the contracts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FRAGMENTS = ("deployment.md", "quantizers.md", "soft-vqvae.md", "vqdeepsc.md")
 """Pages whose code shows calls among names that it doesn't define."""
 
-PAGES = sorted(
-    page.name
-    for page in DOCS.glob("*.md")
-    if page.name not in FRAGMENTS and _BLOCK.search(page.read_text(encoding="utf-8"))
-)
+PAGES = [
+    page
+    for page in (*sorted(path.name for path in DOCS.glob("*.md")), "../README.md")
+    if page not in FRAGMENTS and _BLOCK.search((DOCS / page).read_text(encoding="utf-8"))
+]
 
 
 def run_page(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
