@@ -1,4 +1,4 @@
-"""The code in docs/ and the README runs as it stands there, a page at a time, and keeps the contracts."""
+"""The code in docs/ and the README runs as it stands, a page at a time, and keeps the contracts."""
 
 from __future__ import annotations
 
