@@ -20,6 +20,7 @@ from vqlink.cli import (
     report,
     reproduce,
     rx,
+    sample,
     send,
     train,
     tx,
@@ -43,6 +44,7 @@ app.command("send")(send.send_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(recipes.app, name="recipes")
+app.command("sample")(sample.sample_command)
 app.command("train")(train.train_command)
 app.command("reproduce")(reproduce.reproduce_command)
 app.command("report")(report.report_command)

@@ -36,6 +36,14 @@ def train_command(
         one_process = devices == 1 and nodes == 1 and not resume
         train_speech(recipe, overrides or [], out, one_process=one_process, as_json=as_json)
         return
+    from vqlink.config.prior import is_prior_recipe
+
+    if is_prior_recipe(recipe):
+        from vqlink.cli.train_prior import train_prior_command
+
+        plain = devices == 1 and nodes == 1 and not overrides
+        train_prior_command(recipe, out, plain=plain, resume=resume, as_json=as_json)
+        return
     loaded = load_recipe(recipe, overrides or [])
     folder = out if out is not None else Path("runs") / loaded.name
     if not resume:

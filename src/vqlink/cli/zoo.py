@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vqlink.zoo.catalogue import Entry
+    from vqlink.zoo.prior import PriorEntry
     from vqlink.zoo.speech import SpeechEntry
     from vqlink.zoo.text import TextEntry
 
@@ -31,11 +32,17 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
     from rich.console import Console
 
     from vqlink.zoo.catalogue import entries
+    from vqlink.zoo.prior import prior_entries
     from vqlink.zoo.speech import speech_entries
     from vqlink.zoo.text import text_entries
 
     console = Console()
-    for table in (_images(entries()), _texts(text_entries()), _speech(speech_entries())):
+    for table in (
+        _images(entries()),
+        _priors(prior_entries()),
+        _texts(text_entries()),
+        _speech(speech_entries()),
+    ):
         if table.row_count:
             console.print(table)
 
@@ -56,11 +63,12 @@ def show_command(name: str, as_json: _Json = False) -> None:
 
 def _documents() -> dict[str, dict[str, Any]]:
     from vqlink.zoo.catalogue import entries
+    from vqlink.zoo.prior import prior_entries
     from vqlink.zoo.speech import speech_entries
     from vqlink.zoo.text import text_entries
 
-    every: tuple[Entry | TextEntry | SpeechEntry, ...]
-    every = (*entries(), *text_entries(), *speech_entries())
+    every: tuple[Entry | TextEntry | SpeechEntry | PriorEntry, ...]
+    every = (*entries(), *prior_entries(), *text_entries(), *speech_entries())
     return {entry.name: entry.document() for entry in every}
 
 
@@ -80,6 +88,13 @@ def _images(entries: tuple[Entry, ...]) -> Table:
         bits = "any" if entry.bits is None else f"{entry.bits:g}"
         figure = f"{entry.expected.psnr_db:.2f} dB at {entry.expected.snr_db:g} dB"
         table.add_row(entry.name, entry.paper, entry.channel, str(entry.rho), bits, figure)
+    return table
+
+
+def _priors(entries: tuple[PriorEntry, ...]) -> Table:
+    table = _table("priors", "paper", "codec", "expected bits a picture")
+    for entry in entries:
+        table.add_row(entry.name, entry.paper, entry.codec, f"{entry.bits:g}")
     return table
 
 

@@ -32,7 +32,7 @@ class ImagePrior(nn.Module):
     Args:
         codes: of a trained codec, which stays as it is and is no part of this module's weights.
         classes: of a class-conditional prior; 0 for none.
-        width, depth, dropout: of each PixelCNN.
+        width, depth, kernel, dropout: of each PixelCNN.
 
     Example:
         >>> prior = ImagePrior(ResidualCodes(codec, stride=2))          # doctest: +SKIP
@@ -46,6 +46,7 @@ class ImagePrior(nn.Module):
         classes: int = 0,
         width: int = 64,
         depth: int = 8,
+        kernel: int = 5,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -59,6 +60,7 @@ class ImagePrior(nn.Module):
                 classes=classes,
                 width=width,
                 depth=depth,
+                kernel=kernel,
                 dropout=dropout,
             )
             for layer, choices in enumerate(codes.choices)
@@ -208,6 +210,11 @@ def draw_labels(count: int, classes: int, *, seed: int) -> Tensor:
     """(count,) classes, as equally often as can be, in random order."""
     order = torch.randperm(count, generator=stream(seed, "labels"))
     return (torch.arange(count) % classes)[order]
+
+
+def fill_labels(count: int, label: int) -> Tensor:
+    """(count,) of one class."""
+    return torch.full((count,), label, dtype=torch.int64)
 
 
 def _odds(logits: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:

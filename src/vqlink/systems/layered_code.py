@@ -18,7 +18,9 @@ from vqlink.protocols import Point, Reception, Transmission
 from vqlink.quantizers.labels import label_bits
 from vqlink.quantizers.residual import ResidualQuantizer
 from vqlink.rng import Generators
+from vqlink.systems.autoencoder import VQAutoencoder
 from vqlink.systems.index_code import IndexCodeOutput
+from vqlink.systems.layered_codes import ResidualCodes
 from vqlink.systems.tiling import pad_to_multiple
 
 
@@ -79,6 +81,12 @@ class LayeredCode(nn.Module):
     def codebooks(self) -> list[ResidualQuantizer]:
         """The one quantizer, as of codes with several."""
         return [self.quantizer]
+
+    @property
+    def maps(self) -> ResidualCodes:
+        """The codec as a prior sees it."""
+        codec = VQAutoencoder(self.encoder, self.quantizer, self.decoder)
+        return ResidualCodes(codec.eval(), stride=self._stride)
 
     @property
     def streams(self) -> list[IndexLink]:

@@ -6,7 +6,6 @@ was interrupted continues as if it had not been, bit for bit, without any saved 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,6 @@ from vqlink.config.schema import (
     Recipe,
     ResidualConfig,
     SoftToHardConfig,
-    TrainingConfig,
 )
 from vqlink.config.text import build_text_code, save_text_weights
 from vqlink.config.weights import load_overlap, read_tensors, save_weights
@@ -52,19 +50,8 @@ from vqlink.training.ema import Ema
 from vqlink.training.interrupt import Interrupt
 from vqlink.training.log import TrainingLog
 from vqlink.training.objective import IndexObjective, Objective, TextObjective
+from vqlink.training.schedule import learning_rate
 from vqlink.training.validation import AnyValidation
-
-
-def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Linear warm-up, then a cosine from the peak to zero at the last step.
-
-    Args:
-        step: optimiser steps already done.
-    """
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 class Trainer:

@@ -1,0 +1,218 @@
+"""Recipes and weights of priors: what a PixelCNN over a codec's maps is made of, and its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, ValidationError, model_validator
+from safetensors.torch import save_file
+
+from vqlink.config.load import read_tree
+from vqlink.config.schema import Depth, Part, Width
+from vqlink.config.weights import CONFIG_NAME, MODEL_NAME, load_weights, read_tensors, sha256_of
+from vqlink.errors import VqlinkError, did_you_mean, one_line
+from vqlink.systems.image_prior import ImagePrior
+from vqlink.systems.layered_code import LayeredCode
+
+PRIOR_RECIPES = Path(str(resources.files("vqlink.recipes"))) / "prior"
+
+
+class PriorSource(Part):
+    """Pictures to learn from, as of image recipes; ``label`` names a column of classes."""
+
+    train: str
+    validation: str | None = None
+    crop: int = Field(ge=2)
+    label: str | None = None
+
+
+class PriorNet(Part):
+    """Of each map's PixelCNN; see :class:`vqlink.priors.pixelcnn.GatedPixelCNN`."""
+
+    width: Width = 48
+    depth: Depth = 6
+    kernel: Literal[3, 5, 7] = 3
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    classes: int = Field(default=0, ge=0, le=1000)
+
+
+class PriorTraining(Part):
+    """AdamW with a warm-up and a cosine to zero, as of image recipes."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    warmup: int = Field(100, ge=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    clip_norm: float = Field(1.0, gt=0)
+    precision: Literal["float32", "bf16"] = "float32"
+    seed: int = 0
+    log_every: int = Field(50, ge=1)
+    validate_every: int = Field(1000, ge=1)
+    checkpoint_seconds: float = Field(60.0, gt=0)
+
+
+class PriorRecipe(Part):
+    """A prior over the maps of a trained codec.
+
+    Attributes:
+        codec: zoo name or weights folder of a code in layers, which stays as it is.
+    """
+
+    kind: Literal["prior"] = "prior"
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    paper: str
+    codec: str
+    source: PriorSource
+    net: PriorNet = PriorNet()
+    training: PriorTraining
+    deviations: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _classes_have_labels(self) -> PriorRecipe:
+        if (self.net.classes > 0) != (self.source.label is not None):
+            raise ValueError("net.classes and source.label come together")
+        return self
+
+
+class PriorFile(Part):
+    """``config.json`` of a prior's weights folder: the recipe, and which codec it belongs to."""
+
+    recipe: PriorRecipe
+    codec_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+def prior_recipe_names() -> list[str]:
+    """Names of the shipped recipes, sorted."""
+    return sorted(path.stem for path in PRIOR_RECIPES.glob("*.yaml"))
+
+
+def is_prior_recipe(name_or_path: str) -> bool:
+    """Whether it is a shipped prior's name, or a file that says so."""
+    path = Path(name_or_path)
+    if name_or_path in prior_recipe_names():
+        return True
+    return path.is_file() and read_tree(path).get("kind") == "prior"
+
+
+def load_prior_recipe(name_or_path: str) -> PriorRecipe:
+    """A shipped recipe by name, or one from a file.
+
+    Raises:
+        VqlinkError: for an unknown name, a file that can't be read, or keys that don't fit.
+    """
+    names = prior_recipe_names()
+    if name_or_path not in names and not Path(name_or_path).is_file():
+        hint = did_you_mean(name_or_path, names)
+        raise VqlinkError(f"unknown prior recipe {name_or_path!r}{hint}")
+    path = PRIOR_RECIPES / f"{name_or_path}.yaml" if name_or_path in names else Path(name_or_path)
+    try:
+        return PriorRecipe.model_validate(read_tree(path))
+    except ValidationError as error:
+        raise VqlinkError(f"recipe {name_or_path}: {_first(error)}") from None
+
+
+def prior_hash(recipe: PriorRecipe) -> str:
+    """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON."""
+    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+def build_prior(recipe: PriorRecipe, codec: LayeredCode) -> ImagePrior:
+    """An untrained prior, initialised from its seed; global random state is left alone."""
+    net = recipe.net
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        return ImagePrior(
+            codec.maps,
+            classes=net.classes,
+            width=net.width,
+            depth=net.depth,
+            kernel=net.kernel,
+            dropout=net.dropout,
+        )
+
+
+def open_codec(folder: Path) -> tuple[LayeredCode, str]:
+    """The codec of a prior, and the sha256 of its weights.
+
+    Raises:
+        VqlinkError: for a folder of something else.
+    """
+    codec, _ = load_weights(folder)
+    if not isinstance(codec, LayeredCode):
+        raise VqlinkError(f"{folder} holds {codec.name}, which has no layers for a prior")
+    return codec, sha256_of(folder / MODEL_NAME)
+
+
+def save_prior(
+    folder: Path,
+    tensors: dict[str, torch.Tensor],
+    recipe: PriorRecipe,
+    codec_sha256: str,
+    *,
+    half: bool = False,
+) -> str:
+    """Write a weights folder, the tensors in float32 or float16; returns their file's sha256."""
+    stored = {
+        name: (t.half() if half and t.is_floating_point() else t).contiguous().cpu()
+        for name, t in tensors.items()
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{MODEL_NAME}.partial"
+        save_file(stored, partial)
+        os.replace(partial, folder / MODEL_NAME)
+        text = PriorFile(recipe=recipe, codec_sha256=codec_sha256).model_dump_json(indent=2)
+        (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise VqlinkError(f"can't write the prior to {folder}: {error.strerror or error}") from None
+    return sha256_of(folder / MODEL_NAME)
+
+
+def load_prior_weights(folder: Path, codec_folder: Path) -> tuple[ImagePrior, PriorRecipe]:
+    """The prior of a weights folder, ready to sample and to code.
+
+    Raises:
+        VqlinkError: when the folder is incomplete, or the codec is another one.
+    """
+    file = read_prior_file(folder)
+    codec, digest = open_codec(codec_folder)
+    if digest != file.codec_sha256:
+        raise VqlinkError(f"{folder} is a prior of other weights than those in {codec_folder}")
+    prior = build_prior(file.recipe, codec.eval())
+    try:
+        prior.load_state_dict({name: t.float() for name, t in read_tensors(folder).items()})
+    except RuntimeError as error:
+        raise VqlinkError(f"{folder}: weights and config differ: {one_line(error)}") from None
+    return prior.eval(), file.recipe
+
+
+def read_prior_file(folder: Path) -> PriorFile:
+    """``config.json`` of a prior's weights folder.
+
+    Raises:
+        VqlinkError: when it is missing or something else.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        return PriorFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise VqlinkError(f"{folder} is no weights folder: it has no {CONFIG_NAME}") from None
+    except OSError as error:
+        raise VqlinkError(f"can't read {path}: {error.strerror or error}") from None
+    except ValidationError as error:
+        raise VqlinkError(f"{path} is no prior's: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+    return one_line(f"{where}: {what}")

@@ -1,0 +1,150 @@
+"""The priors that ship: their manifest, loading, and how weights get in.
+
+    python -m vqlink.zoo.prior runs/hrvqvae-cifar10-prior/weights [more folders]
+
+A prior belongs to the weights of one codec; the codec's entry is in the images' manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from vqlink.config.prior import load_prior_weights, read_prior_file, save_prior
+from vqlink.config.weights import MODEL_NAME, read_tensors, sha256_of
+from vqlink.errors import VqlinkError, did_you_mean
+from vqlink.sources.images import open_image
+from vqlink.systems.image_prior import ImagePrior
+from vqlink.zoo.catalogue import STRICT, ZOO, find, parse_json
+
+MANIFEST = ZOO / "manifest_prior.json"
+_CASE, _SIDE, _COUNT = "sample:astronaut", 32, 16
+
+
+@dataclass(frozen=True)
+class PriorEntry:
+    """One prior.
+
+    Attributes:
+        codec: zoo name of the codec whose maps it models.
+        bits: an image of the case, 16 pictures of 32 x 32 from the astronaut at a quarter of its
+            size.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    paper: str
+    codec: str
+    params: int
+    sha256: str
+    bits: float
+
+    @property
+    def folder(self) -> Path:
+        return ZOO / "weights" / self.name
+
+    def document(self) -> dict[str, Any]:
+        """As a plain mapping with the keys of every zoo entry."""
+        return {
+            "name": self.name,
+            "recipe": self.name,
+            "paper": self.paper,
+            "source": "images",
+            "channel": None,
+            "params": self.params,
+            "sha256": self.sha256,
+            "codec": self.codec,
+            "expected": {"case": _CASE, "bits": self.bits},
+        }
+
+
+_ENTRIES = TypeAdapter(tuple[PriorEntry, ...])
+
+
+@lru_cache(maxsize=1)
+def prior_entries() -> tuple[PriorEntry, ...]:
+    """All priors in the manifest.
+
+    Raises:
+        VqlinkError: when the file is damaged.
+    """
+    if not MANIFEST.exists():
+        return ()
+    return parse_json(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
+
+
+def codec_folder(name_or_folder: str) -> Path:
+    """The weights folder of a codec by zoo name or folder.
+
+    Raises:
+        VqlinkError: for an unknown name.
+    """
+    folder = Path(name_or_folder)
+    return folder if folder.is_dir() else find(name_or_folder).folder
+
+
+def load_prior(name_or_folder: str) -> ImagePrior:
+    """A prior by zoo name or weights folder, with its codec, ready to ``sample``.
+
+    Raises:
+        VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
+    """
+    known = {entry.name: entry for entry in prior_entries()}
+    folder = Path(name_or_folder)
+    if name_or_folder in known:
+        entry = known[name_or_folder]
+        folder = entry.folder
+        if not (folder / MODEL_NAME).exists() or sha256_of(folder / MODEL_NAME) != entry.sha256:
+            raise VqlinkError(f"the weights of {entry.name} are damaged: install vqlink again")
+    elif not folder.is_dir():
+        names = ", ".join(known) or "none"
+        hint = did_you_mean(name_or_folder, known)
+        raise VqlinkError(f"no prior named {name_or_folder!r}{hint} (known: {names})")
+    codec = read_prior_file(folder).recipe.codec
+    return load_prior_weights(folder, codec_folder(codec))[0]
+
+
+def measure_expected(folder: Path) -> float:
+    """Bits an image of the manifest's case."""
+    prior, _ = load_prior_weights(folder, codec_folder(read_prior_file(folder).recipe.codec))
+    small = torch.nn.functional.avg_pool2d(open_image(_CASE)[None], 4)[0]
+    tiles = small[:, : 4 * _SIDE, : 4 * _SIDE].unfold(1, _SIDE, _SIDE).unfold(2, _SIDE, _SIDE)
+    crops = tiles.permute(1, 2, 0, 3, 4).reshape(_COUNT, 3, _SIDE, _SIDE)
+    label = torch.zeros(_COUNT, dtype=torch.int64) if prior.classes else None
+    with torch.no_grad():
+        bits = torch.stack(prior(prior.codes.encode(crops), label)).sum(dim=0)
+    return round(float(bits.mean()), 1)
+
+
+def add(folder: Path) -> PriorEntry:
+    """Copy one weights folder into the zoo, in half precision, and into its manifest."""
+    file = read_prior_file(folder)
+    target = ZOO / "weights" / file.recipe.name
+    tensors = read_tensors(folder)
+    sha256 = save_prior(target, tensors, file.recipe, file.codec_sha256, half=True)
+    entry = PriorEntry(
+        name=file.recipe.name,
+        paper=file.recipe.paper,
+        codec=file.recipe.codec,
+        params=sum(tensor.numel() for tensor in tensors.values()),
+        sha256=sha256,
+        bits=measure_expected(target),
+    )
+    kept = {e.name: e for e in prior_entries()} | {entry.name: entry}
+    listed = [asdict(kept[name]) for name in sorted(kept)]
+    MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
+    prior_entries.cache_clear()
+    return entry
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        print(add(Path(argument)))
