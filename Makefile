@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint slow clean
+.PHONY: demo test lint slow docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -23,5 +23,9 @@ lint: .venv/installed
 slow: .venv/installed  ## the long tests too
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
+docs: .venv/installed  ## the documentation as a site in site/; a broken link fails
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build
+
 clean:
-	rm -rf .venv out runs
+	rm -rf .venv out runs site

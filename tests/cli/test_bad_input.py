@@ -21,6 +21,7 @@ def fixture_bad(tmp_path: Path, picture_path: Path) -> Path:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "broken.jsonl").write_text('{"system": "x"}\n')
+    (tmp_path / "good.jsonl").write_text('{"system": "x", "psnr": 1.0}\n')
     return tmp_path
 
 
@@ -68,6 +69,9 @@ CASES = {
     ),
     "corrupt rows": ("report {bad}/broken.jsonl --out {bad}/r.html", "line 1"),
     "no rows": ("report {bad}/empty --out {bad}/r.html", "empty"),
+    "a report of a text": ("report {bad}/file --out {bad}/r.html", "file"),
+    "a report over a file": ("report {bad}/good.jsonl --out {bad}/file", "is a file"),
+    "a report over a folder": ("report {bad}/good.jsonl --out {bad}", "no report of vqlink"),
     "missing rows": ("report {bad}/none.jsonl --out {bad}/r.html", "none.jsonl"),
     "unknown zoo name": ("zoo show nothing", "nothing"),
     "no recipe file": ("recipes validate {bad}/none.yaml", "none.yaml"),

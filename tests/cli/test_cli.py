@@ -43,8 +43,9 @@ def test_send_writes_everything_at_equal_uses(
         assert isinstance(row["psnr"], float)
     assert rows[0]["psnr"] > 13  # mid-grey scores less: the untrained transform code carries it
     names = {path.name for path in out.iterdir()}
-    assert {"sent.png", "side-by-side.png", "report.html", "rows.jsonl"} <= names
-    assert len(names) == 6
+    files = {"sent.png", "side-by-side.png", "report.html", "rows.jsonl", "commands.json"}
+    assert files <= names
+    assert len(names) == 7
     assert torch.equal(read_image(out / "sent.png"), read_image(picture_path))
     page = (out / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -91,11 +92,14 @@ def test_report_of_rows(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, picture_folder: Path, weights: Path
 ) -> None:
     rows, page = tmp_path / "rows.jsonl", tmp_path / "page.html"
-    call(capsys, "evaluate", weights, "--data", picture_folder, "--snr", 5, "--out", rows)
+    call(capsys, "evaluate", weights, "--data", picture_folder, "--snr", 5, 9, "--out", rows)
     status, text, _ = call(capsys, "report", rows, "--out", page)
     assert status == 0
     assert "<svg" in page.read_text()
     assert str(page) in text
+    status, text, _ = call(capsys, "report", rows, "--out", tmp_path / "site", "--json")
+    assert status == 0
+    assert Path(json.loads(text)["report"]).is_file()
 
 
 def test_recipes_verbs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

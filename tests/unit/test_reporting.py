@@ -10,12 +10,10 @@ import pytest
 from PIL import Image
 
 from tests.conftest import smooth_picture
-from vqlink.errors import VqlinkError
-from vqlink.evaluation.rows import Row, append_rows
+from vqlink.evaluation.rows import Row
 from vqlink.evaluation.send import Arrival, SendResult
 from vqlink.reporting.pictures import figures, side_by_side
 from vqlink.reporting.plots import curve_figure, curves, largest_fall
-from vqlink.reporting.rows_report import write_rows_report
 from vqlink.reporting.send_report import degradation, headline, write_send_report
 
 
@@ -110,26 +108,6 @@ def test_bands_and_outages_are_drawn() -> None:
     lost = curve_figure([row("s", 0.0, 12.0, status="outage"), row("s", 2.0, 22.0)], "PSNR in dB")
     assert "fill: #ffffff" in lost
     assert "fill: #ffffff" not in plain
-
-
-def test_rows_report(tmp_path: Path) -> None:
-    append_rows(tmp_path / "in" / "a.jsonl", [row("<b>", s, 20 + s) for s in (0.0, 2.0)])
-    flagged = row("t", 0.0, 21.0, flags=["power"], tx_power=1.1)
-    append_rows(tmp_path / "in" / "b.jsonl", [flagged])
-    page = tmp_path / "page.html"
-    assert write_rows_report([tmp_path / "in"], page) == 3
-    text = page.read_text()
-    assert "<b>" not in text
-    assert "&lt;b&gt;" in text
-    assert "a.jsonl" in text
-    assert '<td class="bad">1</td>' in text
-
-
-def test_nothing_to_report(tmp_path: Path) -> None:
-    (tmp_path / "empty.jsonl").write_text("")
-    for source in ("empty.jsonl", "none.jsonl"):
-        with pytest.raises(VqlinkError, match=source):
-            write_rows_report([tmp_path / source], tmp_path / "page.html")
 
 
 def test_a_partly_lost_frame_says_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,12 @@ def check_folder(path: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise VqlinkError(f"cannot write to {path}: {reason}; name another --out") from None
+
+
+def note_command(rows: Path) -> None:
+    """Say beside a file of rows which command line made them, for ``vqlink report``."""
+    command = "vqlink " + shlex.join(sys.argv[1:])
+    (rows.parent / "commands.json").write_text(json.dumps({rows.name: command}) + "\n", "utf-8")
 
 
 def print_json(document: Any) -> None:

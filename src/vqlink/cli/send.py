@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqlink.cli.options import check_folder, check_snr, file_name, print_json
+from vqlink.cli.options import check_folder, check_snr, file_name, note_command, print_json
 from vqlink.cli.send_speech import is_recording, send_recording
 from vqlink.cli.send_text import is_text, send_text_command
 from vqlink.errors import VqlinkError
@@ -179,6 +179,7 @@ def _write(result: SendResult, out: Path) -> None:
     rows.unlink(missing_ok=True)
     append_rows(rows, [row for arrival in result.arrivals for row in arrival.rows])
     append_rows(rows, result.sweep)
+    note_command(rows)
     side_by_side(result, out / "side-by-side.png")
     write_send_report(result, out / "report.html")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqlink.cli.options import check_folder, file_name, print_json
+from vqlink.cli.options import check_folder, file_name, note_command, print_json
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def send_recording(
     rows = out / "rows.jsonl"
     rows.unlink(missing_ok=True)
     append_rows(rows, [row for arrival in arrivals for row in arrival.rows])
+    note_command(rows)
     title = f"{source} over {channel_name} at {snr_db:g} dB"
     _write_report(title, recording, arrivals, out)
     if as_json:

@@ -3,12 +3,10 @@
 Each vector z becomes z_q = w C, a mixture of all codewords C (K, D). The weights w are the softmax
 of a score of every codeword:
 
-====================  =====================================  ==============
-``assignment``        score                                  equation
-====================  =====================================  ==============
-``distance``          -|z - c|                               1-2
-``attention``         sign z c' / scale                      4
-====================  =====================================  ==============
+| ``assignment`` | score | equation |
+|---|---|---|
+| ``distance`` | -d, d the distance of z and c | 1-2 |
+| ``attention`` | sign z c' / scale | 4 |
 
 A mixture is not a code: it takes a continuum of values. The code is the codeword of the largest
 weight, and indices, :meth:`SoftQuantizer.hard` and evaluation mode are about that one.

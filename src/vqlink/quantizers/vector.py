@@ -47,15 +47,13 @@ class Upkeep:
 class VectorQuantizer(nn.Module):
     """Latents (..., D) -> the nearest of K codewords.
 
-    =====================  ====================================================================
-    ``gradient``           what it pretends in training (:mod:`vqlink.quantizers.gradients`)
-    =====================  ====================================================================
-    ``straight_through``   identity (VQ-VAE)
-    ``rotation``           rotation and scaling from latent to codeword
-    ``noise``              NSVQ (002, eq. 9); forward too, so ``values`` are not codewords then
-    ``directional``        DiVeQ; forward too, but for ``spread`` the codewords
-    ``soft``               softmax(-hardness |z - c|^2) over all codewords (001, eq. 12-13)
-    =====================  ====================================================================
+    | ``gradient`` | what it pretends in training (:mod:`vqlink.quantizers.gradients`) |
+    |---|---|
+    | ``straight_through`` | identity (VQ-VAE) |
+    | ``rotation`` | rotation and scaling from latent to codeword |
+    | ``noise`` | NSVQ (002, eq. 9); forward too, so ``values`` are not codewords then |
+    | ``directional`` | DiVeQ; forward too, but for ``spread`` the codewords |
+    | ``soft`` | softmax of -hardness times the squared distance (001, eq. 12-13) |
 
     ``learning``: ``loss`` adds the loss ``codebook`` = |sg[z] - c|^2; ``ema`` moves codewords to
     the running mean of their latents (VQ-VAE, appendix A.1); ``gradient`` lets the task's loss

@@ -45,12 +45,11 @@ class SoftVQVAE(nn.Module):
 
     Every real value of a vector is half a channel use. What crosses the channel is ``sent``:
 
-    =============  ===========================================================================
-    ``mixture``    z_q = w C, as in the paper: any real values, so nothing digital is sent
-    ``codeword``   the values of the codeword of the largest weight; in training with the
-                   gradient of the mixture
-    ``signs``      +-1, the signs of z_q, with the gradient of tanh: the binarised version
-    =============  ===========================================================================
+    | ``sent`` | what crosses the channel |
+    |---|---|
+    | ``mixture`` | z_q = w C, as in the paper: any real values, so nothing digital is sent |
+    | ``codeword`` | the codeword of the largest weight; trained with the mixture's gradient |
+    | ``signs`` | +-1, the signs of z_q, with the gradient of tanh: the binarised version |
 
     Args:
         encoder: (B, 3, H, W) -> (B, h, w, C).
