@@ -16,7 +16,7 @@ from vqlink.config.channels import ChannelConfig, channel_name
 from vqlink.config.load import recipe_hash
 from vqlink.config.text import text_channel
 from vqlink.errors import did_you_mean
-from vqlink.evaluation.rows import Row, power_flags
+from vqlink.evaluation.rows import VERSIONS, Case, Figure, Row, rows_of
 from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.metrics.text import TEXT_METRICS
 from vqlink.protocols import Point, TextTransceiver, TextTransmission, VqlinkError
@@ -25,7 +25,7 @@ from vqlink.systems.text_code import TextCode
 from vqlink.systems.text_separation import TEXT_LINKS, parse_text_separation
 from vqlink.zoo.text import load_text_system, text_entries
 
-TEXT_VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt", "tokenizers")}
+TEXT_VERSIONS = {**VERSIONS, "tokenizers": version("tokenizers")}
 DEFAULT_CODES = ("text-q32", "text-q32-start")
 
 
@@ -148,44 +148,34 @@ def send_text(
     Args:
         metrics: names; None for all whose packages are installed.
     """
+    axis, value = _axis(point)
+    cases = [
+        Case(channel_name(channel), axis, value, str(i), 0, seed) for i in range(len(sentences))
+    ]
+    chosen = [m for m in TEXT_METRICS if (m.installed if metrics is None else m.name in metrics)]
     arrivals = []
-    (axis, value) = _axis(point)
     for system in systems:
         if progress is not None:
             progress(system.name)
-        noise = [stream(seed, "channel", value, 0, str(i)) for i in range(len(sentences))]
         start = time.perf_counter()
+        noise = [case.noise() for case in cases]
         sent = system.transceiver.transmit(sentences, point, generator=noise)
         seconds = time.perf_counter() - start
-        chosen = [
-            m for m in TEXT_METRICS if (m.installed if metrics is None else m.name in metrics)
-        ]
-        values = {m.name: m.function(sent.received, sentences) for m in chosen}
-        rows = tuple(
-            Row(
-                system=system.name,
-                recipe=system.recipe,
-                weights=system.weights,
-                channel=channel_name(channel),
-                point={axis: value},
-                repeat=0,
-                sample=str(i),
-                metric=name,
-                unit="",
-                value=float(found[i]),
-                uses=int(sent.uses[i]),
-                rho=int(sent.uses[i]) / max(1, len(sentences[i])),
-                tx_power=float(sent.tx_power[i]),
-                status="outage" if bool(sent.outage[i]) else "ok",
-                flags=power_flags(float(sent.tx_power[i])),
-                labels={key: float(stat[i]) for key, stat in sent.stats.items()},
-                seed=seed,
+        found = {m.name: m.function(sent.received, sentences) for m in chosen}
+        by_sentence = [
+            rows_of(
+                system,
+                sent,
+                i,
+                case,
+                [Figure(name, "", float(values[i])) for name, values in found.items()],
+                values=max(1, len(sentences[i])),
                 versions=TEXT_VERSIONS,
             )
-            for name, found in values.items()
-            for i in range(len(sentences))
-        )
-        arrivals.append(TextArrival(system.name, sent, values, rows, seconds))
+            for i, case in enumerate(cases)
+        ]
+        rows = tuple(row for of_metric in zip(*by_sentence, strict=True) for row in of_metric)
+        arrivals.append(TextArrival(system.name, sent, found, rows, seconds))
     return tuple(arrivals)
 
 
