@@ -66,7 +66,8 @@ def test_what_each_receiver_reads_is_printed(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, code: Path
 ) -> None:
     source = tmp_path / "text.txt"
-    source.write_text("\n".join(LINES) + "\nEin 😀 日本.\n", encoding="utf-8")
+    long = "A man rides a horse, and " * 6 + "a man rides a horse."
+    source.write_text("\n".join((*LINES, long)) + "\nEin 😀 日本.\n", encoding="utf-8")
     status, text, errors = call(
         capsys, "send", source, "--system", code, "--snr", 14, "--modem", "qpsk",
         "--against", "huffman+ldpc5g", "--out", tmp_path / "out",
@@ -74,7 +75,8 @@ def test_what_each_receiver_reads_is_printed(
     assert status == 0, errors
     assert "huffman+ldpc5g       A man rides a horse." in text
     assert "not in its vocabulary" in text
-    assert "3 sentences over awgn at 14 dB" in text
+    assert "4 sentences over awgn at 14 dB" in text
+    assert f"sent                 {long}\n" in text  # in a pipe, lines are not broken
 
 
 def test_long_texts_go_in_sentences(
