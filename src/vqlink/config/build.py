@@ -11,26 +11,27 @@ from torch import nn
 
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.channels import build_channel
-from vqlink.config.schema import (
-    MODEMS,
-    BinaryConfig,
-    CodebooksConfig,
+from vqlink.config.image_nets import (
     CompactEncoderConfig,
     CompactNet,
     DeepJSCCEncoderConfig,
     DeepJSCCNet,
+    MultiscaleEncoderConfig,
+    MultiscaleNet,
+)
+from vqlink.config.schema import (
+    MODEMS,
+    CodebooksConfig,
     IdentityConfig,
     IndexLinkConfig,
     LearnedConstellationConfig,
-    MultiscaleEncoderConfig,
-    MultiscaleNet,
     PSKConfig,
     QAMConfig,
     QuantizerConfig,
     Recipe,
-    TransformerTextNet,
     ValuesLinkConfig,
 )
+from vqlink.config.text_parts import BinaryConfig, TransformerTextNet
 from vqlink.decoders.image.compact import CompactDecoder
 from vqlink.decoders.image.deepjscc import DeepJSCCDecoder
 from vqlink.decoders.image.multiscale import MultiscaleDecoder

@@ -17,13 +17,8 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from vqlink.config.build import build_link, build_quantizer
 from vqlink.config.load import RECIPES, overlay, read_tree
-from vqlink.config.schema import (
-    IdentityConfig,
-    Part,
-    QAMConfig,
-    ReplacementConfig,
-    ValuesLinkConfig,
-)
+from vqlink.config.parts import Part
+from vqlink.config.schema import IdentityConfig, QAMConfig, ReplacementConfig, ValuesLinkConfig
 from vqlink.decoders.speech.expander import Expander
 from vqlink.encoders.speech.compander import Compander
 from vqlink.errors import VqlinkError, did_you_mean
