@@ -142,9 +142,9 @@ def test_codes_of_one_kind_are_refused_by_the_other(
     weights: Path,
 ) -> None:
     status, _, errors = call(capsys, "send", picture_path, "--system", code, "--out", tmp_path)
-    assert (status, "for text, not for pictures" in errors) == (2, True)
+    assert (status, "is for sentences, not for pictures" in errors) == (2, True)
     status, _, errors = call(capsys, "send", "A dog.", "--system", weights, "--out", tmp_path)
-    assert (status, "no code for text" in errors) == (2, True)
+    assert (status, "is for pictures, not for sentences" in errors) == (2, True)
 
 
 def test_without_the_extra_the_words_are_counted(

@@ -13,6 +13,7 @@ from vqlink.config.channels import ChannelConfig
 from vqlink.config.speech import speech_recipe_hash
 from vqlink.digital.mcs import parse_mcs
 from vqlink.errors import VqlinkError
+from vqlink.evaluation.kinds import check_kind
 from vqlink.evaluation.rows import Case, Figure, rows_of
 from vqlink.evaluation.send import Arrival, arrival_of
 from vqlink.evaluation.systems import symbol_channel
@@ -47,8 +48,11 @@ def open_speech_systems(names: Sequence[str], channel: ChannelConfig) -> tuple[S
     """Speech codes by zoo name or folder, and ``speech+ldpc5g[@MCS]``; all of the same uses.
 
     Raises:
-        VqlinkError: for an unknown system or MCS, or a channel that carries no symbols.
+        VqlinkError: for an unknown system or MCS, one for pictures or sentences, or a channel that
+            carries no symbols.
     """
+    for name in names:
+        check_kind(name, "recordings")
     return tuple(_open(name, channel) for name in names)
 
 

@@ -16,6 +16,7 @@ from vqlink.config.channels import ChannelConfig, channel_name
 from vqlink.config.load import recipe_hash
 from vqlink.config.text import text_channel
 from vqlink.errors import did_you_mean
+from vqlink.evaluation.kinds import check_kind
 from vqlink.evaluation.rows import VERSIONS, Case, Figure, Row, rows_of
 from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.metrics.text import TEXT_METRICS
@@ -57,10 +58,12 @@ def open_text_systems(
         bits_per_symbol: 1 (BPSK) or 2 (QPSK) of symbol channels, for all; None: as each code has.
 
     Raises:
-        VqlinkError: for an unknown system, one for pictures, or a channel that carries no bits.
+        VqlinkError: for an unknown system, one for pictures or recordings, or a channel that
+            carries no bits.
     """
     learned: dict[str, TextSystem] = {}
     for name in names:
+        check_kind(name, "sentences")
         if "+" not in name:
             learned[name] = _open_learned(name, channel, bits_per_symbol)
     reference = next(iter(learned.values()), None)
