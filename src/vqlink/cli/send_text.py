@@ -90,7 +90,7 @@ def send_text_command(
     )
     check_folder(out)
     point = Point(snr_db=snr) if value is None else Point(probability=value)
-    sentences = frames(next((s for s in opened if "+" not in s.name), None), sentences)
+    sentences = frames(opened, sentences)
     console = Console(stderr=True, quiet=as_json)
     with console.status("sending") as status:
         arrivals = send_text(

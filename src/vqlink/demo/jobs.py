@@ -174,7 +174,7 @@ def _send(
 
 
 def _sentences(request: TextRequest, systems: tuple[TextSystem, ...]) -> list[str]:
-    sentences = frames(systems[0], split_sentences(request.text))
+    sentences = frames(systems, split_sentences(request.text))
     if not sentences:
         raise VqlinkError("there is nothing to send: type a sentence")
     if len(sentences) > _SENTENCES:

@@ -116,7 +116,7 @@ class TransformerTextDecoder(nn.Module):
         for place in range(received.shape[1]):
             token = state.step(place, token).argmax(dim=-1)
             decided.append(token)
-        return torch.stack(decided, dim=1) if decided else received.new_zeros((0, 0)).long()
+        return torch.stack(decided, dim=1) if decided else lengths.new_zeros((len(lengths), 0))
 
     @torch.no_grad()
     def beam(self, received: Tensor, lengths: Tensor, beams: int) -> Tensor:
