@@ -31,6 +31,12 @@ def stream(seed: int, purpose: str, *keys: Key) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+def check_generators(generator: Generators, batch: int) -> None:
+    """Raise ValueError unless there is one generator, or one for each of ``batch`` samples."""
+    if not isinstance(generator, torch.Generator) and len(generator) != batch:
+        raise ValueError(f"{len(generator)} generators for a batch of {batch}")
+
+
 def _draw(kind: str, shape: tuple[int, ...], generator: Generators, like: Tensor | None) -> Tensor:
     def draw(size: tuple[int, ...], source: torch.Generator) -> Tensor:
         function = torch.randn if kind == "normal" else torch.rand
@@ -39,8 +45,7 @@ def _draw(kind: str, shape: tuple[int, ...], generator: Generators, like: Tensor
     if isinstance(generator, torch.Generator):
         values = draw(shape, generator)
     else:
-        if len(generator) != shape[0]:
-            raise ValueError(f"{len(generator)} generators for a batch of {shape[0]}")
+        check_generators(generator, shape[0])
         values = torch.stack([draw(shape[1:], source) for source in generator])
     return values if like is None else values.to(like.device)
 

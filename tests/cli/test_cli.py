@@ -13,7 +13,7 @@ import torch
 
 from vqlink.cli.arguments import spread
 from vqlink.cli.main import run
-from vqlink.config.load import recipe_names
+from vqlink.config.load import recipe_names, speech_recipe_names
 from vqlink.sources.images import read_image
 
 
@@ -105,7 +105,9 @@ def test_report_of_rows(
 def test_recipes_verbs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status, text, _ = call(capsys, "recipes", "ls", "--json")
     assert status == 0
-    assert [item["name"] for item in json.loads(text)] == recipe_names()
+    listed = {item["name"]: item["rho"] for item in json.loads(text)}
+    assert [*listed] == [*recipe_names(), *speech_recipe_names()]
+    assert (listed["speech-jscc"], listed["speech-codec"]) == (0.525, None)
     copy = tmp_path / "mine.yaml"
     assert call(capsys, "recipes", "cp", "jscc-awgn-1-12", copy)[0] == 0
     status, text, _ = call(capsys, "recipes", "validate", copy)
@@ -113,6 +115,19 @@ def test_recipes_verbs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     assert "valid" in text
     assert call(capsys, "recipes", "show", copy)[0] == 0
     status, _, error = call(capsys, "recipes", "cp", "jscc-awgn-1-12", copy)
+    assert (status, error.count("\n")) == (2, 1)
+
+
+def test_recipes_verbs_know_speech(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    copy = tmp_path / "mine.yaml"
+    assert call(capsys, "recipes", "cp", "speech-jscc-q64", copy)[0] == 0
+    status, text, _ = call(capsys, "recipes", "validate", "speech-jscc-q64", copy, "--json")
+    assert status == 0
+    shipped, copied = json.loads(text)
+    assert shipped["hash"] == copied["hash"]
+    assert "speech-jscc-q64" in call(capsys, "recipes", "ls")[1]
+    copy.write_text("kind: speech-code\nname: mine\nhiden: 3\n")
+    status, _, error = call(capsys, "recipes", "validate", copy)
     assert (status, error.count("\n")) == (2, 1)
 
 

@@ -60,7 +60,7 @@ def test_the_same_command_gives_the_same_sound(
         ("send {bad}/text.wav", "not a recording"),
         ("send {bad}/short.wav", "too short"),
         ("send sample:voice --rho 1/12", "--rho"),
-        ("send sample:voice --system jscc-awgn-1-12", "speech-jscc"),
+        ("send sample:voice --system jscc-awgn-1-12", "is for pictures, not for recordings"),
         ("send sample:voice --against opus+ldpc5g", "speech+ldpc5g"),
         ("send sample:voice --against speech+ldpc5g@qpsk-9/9", "qpsk-1/2"),
         ("send sample:voice --channel bsc", "no SNR"),

@@ -66,15 +66,17 @@ def test_what_each_receiver_reads_is_printed(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, code: Path
 ) -> None:
     source = tmp_path / "text.txt"
-    source.write_text("\n".join(LINES) + "\nEin 😀 日本.\n", encoding="utf-8")
+    long = "A man rides a horse, and " * 6 + "a man rides a horse."
+    source.write_text("\n".join((*LINES, long)) + "\nEin 😀 日本.\n", encoding="utf-8")
     status, text, errors = call(
         capsys, "send", source, "--system", code, "--snr", 14, "--modem", "qpsk",
         "--against", "huffman+ldpc5g", "--out", tmp_path / "out",
     )  # fmt: skip
     assert status == 0, errors
     assert "huffman+ldpc5g       A man rides a horse." in text
-    assert "not in its vocabulary" in " ".join(text.split())
-    assert "3 sentences over awgn at 14 dB" in text
+    assert "not in its vocabulary" in text
+    assert "4 sentences over awgn at 14 dB" in text
+    assert f"sent                 {long}\n" in text  # in a pipe, lines are not broken
 
 
 def test_long_texts_go_in_sentences(
@@ -140,9 +142,9 @@ def test_codes_of_one_kind_are_refused_by_the_other(
     weights: Path,
 ) -> None:
     status, _, errors = call(capsys, "send", picture_path, "--system", code, "--out", tmp_path)
-    assert (status, "for text, not for pictures" in errors) == (2, True)
+    assert (status, "is for sentences, not for pictures" in errors) == (2, True)
     status, _, errors = call(capsys, "send", "A dog.", "--system", weights, "--out", tmp_path)
-    assert (status, "no code for text" in errors) == (2, True)
+    assert (status, "is for pictures, not for sentences" in errors) == (2, True)
 
 
 def test_without_the_extra_the_words_are_counted(

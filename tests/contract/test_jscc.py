@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vqlink.config.build import build_system
-from vqlink.config.schema import DeepJSCCEncoderConfig, DeepJSCCNet, Recipe
+from vqlink.config.image_nets import DeepJSCCEncoderConfig, DeepJSCCNet
+from vqlink.config.schema import Recipe
 from vqlink.layers.dct import BlockDCT
 from vqlink.protocols import Point, Transceiver
 from vqlink.rng import stream

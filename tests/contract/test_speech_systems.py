@@ -10,11 +10,12 @@ from vqlink.channels.fading import Rayleigh
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.speech import build_code, load_speech_recipe
 from vqlink.digital.mcs import parse_mcs
+from vqlink.layers.mdct import imdct, mdct
 from vqlink.metrics.audio import perceptual_snr
 from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.voice import synthetic_voice
-from vqlink.systems.speech_jscc import SpeechJSCC
+from vqlink.systems.speech_jscc import SpeechJSCC, _read, _write
 from vqlink.systems.speech_link import SpeechLink
 from vqlink.systems.speech_uses import PACKET_USES, message_uses
 from vqlink.zoo.speech import load_speech, load_speech_codec
@@ -147,3 +148,35 @@ def test_a_fade_deeper_than_any_in_training_leaves_it_quiet(voice: torch.Tensor)
     sent = code.transmit(voice[None], Point(snr_db=-25.0), generator=stream(0, "n"))
     assert bool(sent.outage[0])
     assert not bool(sent.received.any())
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_what_is_no_recording_is_refused(name: str, voice: torch.Tensor) -> None:
+    system = build(name, AWGN())
+    broken = voice.clone()
+    broken[100] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        system.transmit(broken[None], Point(snr_db=10.0), generator=stream(0, "n"))
+    with pytest.raises(ValueError, match="2 generators for a batch of 1"):
+        system.transmit(
+            voice[None], Point(snr_db=10.0), generator=[stream(0, "n", i) for i in (0, 1)]
+        )
+
+
+@pytest.mark.parametrize("name", [*SYSTEMS, "speech-jscc-q64"])
+@pytest.mark.parametrize("samples", [1, 15_999])
+def test_silence_and_odd_lengths(name: str, samples: int) -> None:
+    system = build(name, AWGN())
+    silence = torch.zeros(1, samples)
+    sent = system.transmit(silence, Point(snr_db=20.0), generator=stream(0, "n"))
+    assert sent.received.shape == silence.shape
+    assert float(sent.received.abs().max()) < 1e-3
+    assert int(sent.uses[0]) == message_uses(samples)
+
+
+def test_spectra_and_headers_stay_on_their_device() -> None:
+    """The meta device stands for any but the CPU: mixing the two is an error."""
+    spectra = mdct(torch.zeros(2, 1000, device="meta"))
+    assert imdct(spectra, 1000).device.type == "meta"
+    header = _write(torch.zeros(2, dtype=torch.int64, device="meta"), 40)
+    assert _read(header).device.type == "meta"

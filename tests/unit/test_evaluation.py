@@ -16,11 +16,20 @@ from vqlink.channels.fading import Rayleigh
 from vqlink.config.build import build_link, build_system
 from vqlink.config.channels import parse_channel
 from vqlink.config.weights import save_weights
-from vqlink.evaluation.rows import Row, append_rows, drop_unfinished_line, power_flags, read_rows
+from vqlink.evaluation.rows import (
+    Case,
+    Figure,
+    Row,
+    append_rows,
+    drop_unfinished_line,
+    power_flags,
+    read_rows,
+    rows_of,
+)
 from vqlink.evaluation.run import evaluate, measure, summarise
 from vqlink.evaluation.systems import System, open_channel, open_systems
 from vqlink.protocols import Point, Transmission, VqlinkError
-from vqlink.rng import Generators, normal
+from vqlink.rng import Generators, normal, stream
 from vqlink.sources.datasets import open_images
 from vqlink.systems.jscc import JSCC
 
@@ -178,3 +187,25 @@ def test_another_channel_changes_nothing_else_of_a_code(tmp_path: Path) -> None:
     assert isinstance(link.channel, Rayleigh)
     for name in ("power", "equalizer", "precode", "mixing", "drive_level"):
         assert getattr(link, name) == getattr(want, name), name
+
+
+def test_rows_of_a_message_are_its_own_in_the_batch() -> None:
+    sent = Transmission(
+        received=torch.zeros(2, 4),
+        uses=torch.tensor([3, 8]),
+        tx_power=torch.tensor([1.0, 0.5]),
+        outage=torch.tensor([False, True]),
+        stats={"lost": torch.tensor([0.0, 0.25])},
+        labels={"mcs": "qpsk-1/2"},
+    )
+    case = Case("awgn", "snr_db", 10.0, "b", 2, 5)
+    figures = [Figure("psnr", "dB", 20.0), Figure("mse", "", 0.5)]
+    first, second = rows_of(System("s", Noisy()), sent, 1, case, figures, values=16)
+    assert (first.metric, first.unit, first.value) == ("psnr", "dB", 20.0)
+    assert (second.metric, second.value) == ("mse", 0.5)
+    assert (first.uses, first.rho, first.tx_power) == (8, 0.5, 0.5)
+    assert (first.status, first.flags) == ("outage", ["power"])
+    assert first.labels == {"mcs": "qpsk-1/2", "lost": 0.25}
+    assert (first.point, first.repeat, first.sample, first.seed) == ({"snr_db": 10.0}, 2, "b", 5)
+    same = stream(5, "channel", 10.0, 2, "b")
+    assert torch.equal(torch.rand(3, generator=case.noise()), torch.rand(3, generator=same))

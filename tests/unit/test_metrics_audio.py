@@ -86,3 +86,8 @@ def test_pesq_of_silence_is_its_lowest_value() -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="one length"):
         perceptual_snr(torch.zeros(100), torch.zeros(101))
+
+
+def test_pesq_says_that_a_recording_is_too_short() -> None:
+    with pytest.raises(ValueError, match="quarter of a second"):
+        pesq_wideband(torch.zeros(3999), torch.zeros(3999))

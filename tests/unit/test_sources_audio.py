@@ -48,6 +48,18 @@ def test_other_rates_and_stereo_are_converted_and_said(tmp_path: Path) -> None:
     assert float((recording.samples - wanted)[middle].abs().max()) < 2e-3
 
 
+def test_reading_in_blocks_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks bound the memory that a small file with much silence on many channels takes."""
+    noise = 0.6 * np.random.default_rng(0).standard_normal((2 * RATE + 7, 3))
+    soundfile.write(tmp_path / "a.wav", noise.clip(-1, 1), RATE, subtype="PCM_16")
+    whole = read_audio(tmp_path / "a.wav")
+    monkeypatch.setattr("vqlink.sources.audio._BLOCK", 1000)
+    blocks = read_audio(tmp_path / "a.wav")
+    assert torch.equal(blocks.samples, whole.samples)
+    assert blocks.notes == whole.notes
+    assert any("clipped" in note for note in blocks.notes)
+
+
 def test_silence_and_clipping_are_said(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(2 * RATE), RATE)
     soundfile.write(tmp_path / "loud.wav", np.clip(TONE * 5, -1, 1), RATE)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from vqlink.config.load import load_recipe, speech_recipe_names
 from vqlink.config.speech import (
     SpeechCodecRecipe,
     SpeechCodeRecipe,
     is_speech_recipe,
     load_speech_recipe,
-    speech_recipe_names,
 )
 from vqlink.config.speech_weights import load_speech_weights
 from vqlink.errors import VqlinkError
@@ -131,9 +131,16 @@ def test_recipes_are_known_by_name_and_by_file(tmp_path: Path) -> None:
         ("speech-codec", ["training.steps=many"], "steps"),
         ("speech-codec", ["envelope.gradient=straight_through"], "learns by"),
         ("speech-codec", ["nothing"], "section.key"),
+        ("speech-codec", ["training.messages=3"], "does not belong to this section's kind"),
+        ("speech-codec", ["source.speeds=[0.0]"], "source.speeds.0: .* 0.25"),
+        ("speech-jscc", ["hidden=1000000"], "hidden: .* 1024"),
+        ("speech-jscc", ["training.snr_db=[20, 0]"], "training: snr_db goes from the lowest"),
+        ("speech-jscc", ["training.snr_db=[.nan, 0]"], "training.snr_db.0: .* finite"),
     ):
         with pytest.raises(VqlinkError, match=message):
             load_speech_recipe(name, overrides)
+    with pytest.raises(VqlinkError, match="is for speech"):
+        load_recipe("speech-jscc")
 
 
 @pytest.mark.parametrize("entry", speech_entries(), ids=lambda entry: entry.name)

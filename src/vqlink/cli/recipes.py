@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqlink.cli.options import print_json
 from vqlink.errors import VqlinkError
+
+if TYPE_CHECKING:
+    from vqlink.config.schema import Recipe
+    from vqlink.config.speech import SpeechRecipe
 
 app = typer.Typer(
     help="List, show, copy and check recipes.", no_args_is_help=True, rich_markup_mode=None
@@ -19,31 +23,23 @@ _Json = Annotated[bool, typer.Option("--json", help="print JSON alone")]
 @app.command("ls")
 def ls_command(as_json: _Json = False) -> None:
     """List the shipped recipes."""
-    from vqlink.config.load import load_recipe, recipe_names
-    from vqlink.config.speech import load_speech_recipe, speech_recipe_names
+    from vqlink.config.load import recipe_names, speech_recipe_names
 
-    loaded = [load_recipe(name) for name in recipe_names()]
+    loaded = [_load(name) for name in (*recipe_names(), *speech_recipe_names())]
     if as_json:
         print_json(
-            [
-                {"name": r.name, "paper": r.paper, "figure": r.figure, "rho": float(r.rho)}
-                for r in loaded
-            ]
+            [{"name": r.name, "paper": r.paper, "figure": r.figure, "rho": _rho(r)} for r in loaded]
         )
         return
     width = max(len(recipe.name) for recipe in loaded)
-    for recipe in (*loaded, *(load_speech_recipe(name) for name in speech_recipe_names())):
+    for recipe in loaded:
         print(f"{recipe.name:{width}}  paper {recipe.paper}, {recipe.figure}")
 
 
 @app.command("show")
 def show_command(name: str, as_json: _Json = False) -> None:
     """Print a recipe in full, bases and defaults filled in."""
-    from vqlink.config.load import load_recipe
-    from vqlink.config.speech import is_speech_recipe, load_speech_recipe
-
-    found = load_speech_recipe(name) if is_speech_recipe(name) else load_recipe(name)
-    document: dict[str, Any] = found.model_dump(mode="json")
+    document: dict[str, Any] = _load(name).model_dump(mode="json")
     if as_json:
         print_json(document)
         return
@@ -72,11 +68,29 @@ def cp_command(name: str, file: Path) -> None:
 @app.command("validate")
 def validate_command(files: list[str], as_json: _Json = False) -> None:
     """Check recipes; the first mistake ends it with one line."""
-    from vqlink.config.load import load_recipe, recipe_hash
-
-    checked = [(name, load_recipe(name)) for name in files]
+    checked = [(name, _load(name)) for name in files]
     if as_json:
-        print_json([{"recipe": name, "hash": recipe_hash(recipe)} for name, recipe in checked])
+        print_json([{"recipe": name, "hash": _hash(recipe)} for name, recipe in checked])
         return
     for name, recipe in checked:
-        print(f"{name}: valid ({recipe.name}, hash {recipe_hash(recipe)})")
+        print(f"{name}: valid ({recipe.name}, hash {_hash(recipe)})")
+
+
+def _load(name: str) -> Recipe | SpeechRecipe:
+    from vqlink.config.load import load_recipe
+    from vqlink.config.speech import is_speech_recipe, load_speech_recipe
+
+    return load_speech_recipe(name) if is_speech_recipe(name) else load_recipe(name)
+
+
+def _hash(recipe: Recipe | SpeechRecipe) -> str:
+    from vqlink.config.load import recipe_hash
+    from vqlink.config.schema import Recipe
+    from vqlink.config.speech import speech_recipe_hash
+
+    return recipe_hash(recipe) if isinstance(recipe, Recipe) else speech_recipe_hash(recipe)
+
+
+def _rho(recipe: Recipe | SpeechRecipe) -> float | None:
+    """None for a speech codec, whose bytes go over no channel."""
+    return None if recipe.rho is None else float(recipe.rho)

@@ -12,7 +12,7 @@ from vqlink.cli.options import check_folder, file_name, note_command, print_json
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
-    from vqlink.evaluation.send_speech import SpeechArrival
+    from vqlink.evaluation.send import Arrival
     from vqlink.sources.audio import Recording
 
 SAMPLE = "sample:voice"
@@ -103,18 +103,18 @@ def _read(source: str) -> Recording:
     return read_audio(source)
 
 
-def _mcs(arrival: SpeechArrival) -> str:
+def _mcs(arrival: Arrival) -> str:
     mcs = str(arrival.labels.get("mcs", ""))
     return f" ({mcs})" if mcs and mcs not in arrival.system else ""
 
 
-def _figures(arrival: SpeechArrival) -> str:
+def _figures(arrival: Arrival) -> str:
     parts = [f"{_HEADS[name]} {value:.2f}" for name, value in arrival.metrics.items()]
     return ", ".join([*parts, *([arrival.shown_status] if arrival.shown_status != "ok" else [])])
 
 
 def _json_row(
-    arrival: SpeechArrival, channel: str, snr_db: float, recording: Recording
+    arrival: Arrival, channel: str, snr_db: float, recording: Recording
 ) -> dict[str, Any]:
     return {
         "system": arrival.system,
@@ -131,7 +131,7 @@ def _json_row(
     }
 
 
-def _cells(arrival: SpeechArrival) -> tuple[str, ...]:
+def _cells(arrival: Arrival) -> tuple[str, ...]:
     kbps = arrival.labels.get("kbps")
     return (
         arrival.system + _mcs(arrival),
@@ -143,12 +143,12 @@ def _cells(arrival: SpeechArrival) -> tuple[str, ...]:
     )
 
 
-def _columns(arrivals: Sequence[SpeechArrival]) -> tuple[str, ...]:
+def _columns(arrivals: Sequence[Arrival]) -> tuple[str, ...]:
     names = [_HEADS[name] for name in arrivals[0].metrics]
     return ("system", *names, "kbit/s", "uses", "power", "status")
 
 
-def _print_table(title: str, arrivals: Sequence[SpeechArrival]) -> None:
+def _print_table(title: str, arrivals: Sequence[Arrival]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -160,9 +160,7 @@ def _print_table(title: str, arrivals: Sequence[SpeechArrival]) -> None:
     Console().print(table)
 
 
-def _write_report(
-    title: str, recording: Recording, arrivals: Sequence[SpeechArrival], out: Path
-) -> None:
+def _write_report(title: str, recording: Recording, arrivals: Sequence[Arrival], out: Path) -> None:
     import html
 
     from PIL import Image

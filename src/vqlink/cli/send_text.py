@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +90,7 @@ def send_text_command(
     )
     check_folder(out)
     point = Point(snr_db=snr) if value is None else Point(probability=value)
-    sentences = frames(next((s for s in opened if "+" not in s.name), None), sentences)
+    sentences = frames(opened, sentences)
     console = Console(stderr=True, quiet=as_json)
     with console.status("sending") as status:
         arrivals = send_text(
@@ -156,11 +157,13 @@ def _print(sentences: list[str], arrivals: tuple[TextArrival, ...], where: str) 
     from rich.text import Text
 
     console = Console()
+    # Lines as long as they are: a sentence that a pipe reads is not broken at 80 columns.
+    show = functools.partial(console.print, soft_wrap=True, markup=False)
     for place, sentence in enumerate(sentences[:_SHOWN]):
-        console.print(Text(f"{'sent':20} {sentence}", style="bold"))
+        show(Text(f"{'sent':20} {sentence}", style="bold"))
         for arrival in arrivals:
             lost = " [outage]" if bool(arrival.sent.outage[place]) else ""
-            console.print(Text(f"{arrival.system:20} {arrival.sent.received[place]}{lost}"))
+            show(Text(f"{arrival.system:20} {arrival.sent.received[place]}{lost}"))
     if len(sentences) > _SHOWN:
         console.print(f"... and {len(sentences) - _SHOWN} sentences more")
     table = Table(title=f"{len(sentences)} sentence{'s' * (len(sentences) > 1)} over {where}")
@@ -170,7 +173,7 @@ def _print(sentences: list[str], arrivals: tuple[TextArrival, ...], where: str) 
     for arrival in arrivals:
         means = {name: f"{float(values.mean()):.3f}" for name, values in arrival.metrics.items()}
         table.add_row(
-            arrival.system,
+            Text(arrival.system),
             *(means.get(name, "-") for name in ("similarity", "bleu4", "token_accuracy",
                                                 "sentence_accuracy")),
             f"{int(arrival.sent.uses.sum())}",
@@ -178,17 +181,17 @@ def _print(sentences: list[str], arrivals: tuple[TextArrival, ...], where: str) 
         )  # fmt: skip
     console.print(table)
     if any("similarity" not in a.metrics or "bleu4" not in a.metrics for a in arrivals):
-        console.print("similarity and BLEU: pip install 'vqlink\\[text]'")
+        show("similarity and BLEU: pip install 'vqlink[text]'")
     for arrival in arrivals:
         unknown = int(arrival.sent.stats["unknown"].sum()) if "unknown" in arrival.sent.stats else 0
         if unknown:
-            console.print(
+            show(
                 f"{arrival.system}: {unknown} words or signs are not in its vocabulary, which is "
                 "of English sentences; its receiver shows them as �"
             )
         small = arrival.sent.stats.get("too_small")
         if small is not None and bool(small.any()):
-            console.print(
+            show(
                 f"{arrival.system}: {int(small.sum())} sentences don't fit into the learned code's "
                 "channel uses; nothing is sent of them"
             )

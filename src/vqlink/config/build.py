@@ -11,19 +11,21 @@ from torch import nn
 
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.channels import build_channel
-from vqlink.config.schema import (
-    MODEMS,
-    BinaryConfig,
-    CodebooksConfig,
+from vqlink.config.image_nets import (
     CompactEncoderConfig,
     CompactNet,
     DeepJSCCEncoderConfig,
     DeepJSCCNet,
+    MultiscaleEncoderConfig,
+    VQVAEEncoderConfig,
+)
+from vqlink.config.schema import (
+    MODEMS,
+    CodebooksConfig,
     IdentityConfig,
     IndexLinkConfig,
     LayersLinkConfig,
     LearnedConstellationConfig,
-    MultiscaleEncoderConfig,
     PSKConfig,
     QAMConfig,
     QuantizerConfig,
@@ -31,8 +33,8 @@ from vqlink.config.schema import (
     ReplacementConfig,
     ResidualConfig,
     ValuesLinkConfig,
-    VQVAEEncoderConfig,
 )
+from vqlink.config.text_parts import BinaryConfig
 from vqlink.decoders.image.compact import CompactDecoder
 from vqlink.decoders.image.deepjscc import DeepJSCCDecoder
 from vqlink.decoders.image.multiscale import MultiscaleDecoder

@@ -24,6 +24,8 @@ from vqlink.protocols import VqlinkError
 
 RECIPES = Path(str(resources.files("vqlink.recipes")))
 """Folder of the shipped recipes; ``RECIPES / "base"`` holds what they are laid over."""
+SPEECH_RECIPES = RECIPES / "speech"
+"""Those for speech, which have a schema of their own: :mod:`vqlink.config.speech`."""
 
 Tree = dict[str, Any]
 
@@ -43,12 +45,19 @@ _LATER: dict[str, dict[str, Any]] = {
 
 
 def recipe_names() -> list[str]:
-    """Names of the shipped recipes, sorted."""
+    """Names of the shipped recipes for pictures and text, sorted."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def speech_recipe_names() -> list[str]:
+    """Names of the shipped recipes for speech, sorted."""
+    return sorted(path.stem for path in SPEECH_RECIPES.glob("*.yaml"))
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe by name, or one from a file (anything with a ``/`` or ``.yaml``).
+
+    Recipes for speech are read by :func:`vqlink.config.speech.load_speech_recipe`.
 
     Args:
         overrides: ``section.key=value`` texts, laid over the recipe in turn; the value is YAML.
@@ -60,14 +69,34 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     >>> load_recipe("jscc-awgn-1-12", ["training.steps=10"]).training.steps
     10
     """
-    tree = read_tree(recipe_path(name_or_path))
-    for text in overrides:
-        tree = overlay(tree, _override(text))
+    tree = load_tree(name_or_path, overrides, Recipe)
+    if is_for_speech(tree):
+        raise VqlinkError(f"recipe {name_or_path} is for speech, not for pictures or text")
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        reason = one_line(_reason(error, tree))
-        raise VqlinkError(f"recipe {name_or_path}: {reason}") from None
+        raise VqlinkError(f"recipe {name_or_path}: {reason_of(error, tree, Recipe)}") from None
+
+
+def load_tree(name_or_path: str | Path, overrides: Sequence[str], schema: object) -> Tree:
+    """A recipe with overrides laid over it, as plain data that no schema has seen.
+
+    Args:
+        schema: a model, or a union of models, whose keys overrides may name.
+
+    Raises:
+        VqlinkError: for what can't be read, and overrides of unknown keys.
+    """
+    tree = read_tree(recipe_path(name_or_path))
+    known = set(_paths(schema)) if overrides else set()
+    for text in overrides:
+        tree = overlay(tree, _override(text, known))
+    return tree
+
+
+def is_for_speech(tree: Tree) -> bool:
+    """Whether a recipe says that it is for speech."""
+    return str(tree.get("kind", "")).startswith("speech")
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -94,9 +123,11 @@ def recipe_path(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if text in recipe_names():
         return RECIPES / f"{text}.yaml"
+    if text in speech_recipe_names():
+        return SPEECH_RECIPES / f"{text}.yaml"
     if "/" in text or "\\" in text or text.endswith((".yaml", ".yml")):
         return Path(text)
-    names = recipe_names()
+    names = [*recipe_names(), *speech_recipe_names()]
     raise VqlinkError(
         f"unknown recipe {text!r}{_hint(text, names)} (known: {', '.join(names)}; or a .yaml)"
     )
@@ -177,14 +208,13 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def _override(text: str) -> Tree:
+def _override(text: str, known: set[str]) -> Tree:
     path, equals, value = text.partition("=")
     text = one_line(text)
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise VqlinkError(f"--set {text}: write it as section.key=value, like training.steps=100")
     dotted = ".".join(keys)
-    known = set(_paths(Recipe))
     if dotted not in known:
         raise VqlinkError(
             f"--set {text}: unknown key {one_line(dotted)}{_hint(dotted, sorted(known))}"
@@ -198,12 +228,16 @@ def _override(text: str) -> Tree:
     return dict(tree)
 
 
-def _reason(error: ValidationError, tree: Tree) -> str:
-    """The first thing that is wrong, as one line: ``path: what``."""
+def reason_of(error: ValidationError, tree: object, schema: object) -> str:
+    """The first thing that is wrong with a recipe, as one line: ``path: what``."""
+    return one_line(_reason(error, tree, schema))
+
+
+def _reason(error: ValidationError, tree: object, schema: object) -> str:
     first = error.errors()[0]
     where = _dotted(first["loc"], tree)
     if first["type"] == "extra_forbidden":
-        known = set(_paths(Recipe))
+        known = set(_paths(schema))
         if where in known:
             return f"{where} does not belong to this section's kind"
         return f"unknown key {where}{_hint(where, sorted(known))}"

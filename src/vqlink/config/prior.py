@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from safetensors.torch import save_file
 
 from vqlink.config.load import read_tree
-from vqlink.config.schema import Depth, Part, Width
+from vqlink.config.parts import Depth, Part, Width
 from vqlink.config.weights import CONFIG_NAME, MODEL_NAME, load_weights, read_tensors, sha256_of
 from vqlink.errors import VqlinkError, did_you_mean, one_line
 from vqlink.systems.image_prior import ImagePrior

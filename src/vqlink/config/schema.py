@@ -10,22 +10,30 @@ import math
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
-from vqlink.config.channels import AWGNConfig, BECConfig, ChannelConfig
-
-# Bounds of nets: the papers' largest, and what a wrong file may ask for at most.
-Width = Annotated[int, Field(ge=1, le=1024)]
-Depth = Annotated[int, Field(ge=0, le=16)]
+from vqlink.config.channels import AWGNConfig, ChannelConfig
+from vqlink.config.image_nets import (
+    CompactEncoderConfig,
+    CompactNet,
+    DeepJSCCEncoderConfig,
+    DeepJSCCNet,
+    MultiscaleEncoderConfig,
+    MultiscaleNet,
+    VQVAEEncoderConfig,
+    VQVAENet,
+)
+from vqlink.config.parts import Part, Width
+from vqlink.config.text_parts import (
+    BinaryConfig,
+    BitsLinkConfig,
+    TextSource,
+    TransformerTextNet,
+    check_text_code,
+)
 
 _MOST_CODEWORDS = 2**20
 _MS_SSIM_CROP = 176  # five scales of an 11x11 window
-
-
-class Part(BaseModel):
-    """Frozen, and a key that it does not know is an error, never ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ImageSource(Part):
@@ -44,24 +52,6 @@ class ImageSource(Part):
     scales: tuple[float, float] = (1.0, 1.0)
 
 
-class TextSource(Part):
-    """Sentences.
-
-    Attributes:
-        train, validation: a text file (one sentence a line), a parquet file, or ``hf:NAME:SPLIT``.
-        vocabulary: tokens of the WordPiece vocabulary that is trained on ``train``.
-        tokenizer: a ``tokenizer.json``, or ``hf:NAME``, to use instead, of that many tokens.
-        scramble: part of the training sentences half of whose tokens are replaced by any others.
-    """
-
-    kind: Literal["text"] = "text"
-    train: str
-    validation: str | None = None
-    vocabulary: int = Field(4096, ge=64)
-    tokenizer: str | None = None
-    scramble: float = Field(0.0, ge=0, le=1)
-
-
 def _pictures_unless_said(source: object) -> object:
     """Recipes that name no kind of source are of pictures."""
     return {"kind": "images", **source} if isinstance(source, dict) else source
@@ -72,107 +62,6 @@ SourceConfig = Annotated[
     Field(discriminator="kind"),
     BeforeValidator(_pictures_unless_said),
 ]
-
-
-class CompactNet(Part):
-    """The compact residual net; ``depth`` and ``width`` at 1/4 and at 1/8 of the image's size."""
-
-    kind: Literal["compact"] = "compact"
-    width: tuple[Width, Width] = (96, 128)
-    depth: tuple[Depth, Depth] = (2, 3)
-    features: Width = 64
-
-
-class CompactEncoderConfig(CompactNet):
-    """``channels`` real values for each 8x8 block: rho = channels / 384."""
-
-    channels: int = Field(ge=2, le=1024, multiple_of=2)
-
-    @property
-    def stride(self) -> int:
-        return 8
-
-
-class DeepJSCCNet(Part):
-    """The net of 001, Fig. 3; ``width`` is its C."""
-
-    kind: Literal["deepjscc"] = "deepjscc"
-    width: int = Field(256, ge=2, le=1024, multiple_of=2)
-
-
-class DeepJSCCEncoderConfig(DeepJSCCNet):
-    """``channels`` real values for each 4x4 block: rho = channels / 96."""
-
-    channels: int = Field(ge=2, le=1024, multiple_of=2)
-
-    @property
-    def stride(self) -> int:
-        return 4
-
-
-class MultiscaleNet(Part):
-    """The net of 004, Fig. 2: ``width`` of each scale, the largest scale first.
-
-    ``norm: none`` leaves the batch normalisation out. Its noise, in batches of few pictures, hides
-    the brightness of a picture from the net, which then stalls (docs/decisions.md).
-    """
-
-    kind: Literal["multiscale"] = "multiscale"
-    width: tuple[Width, ...] = Field((128, 256, 512, 1024), min_length=1, max_length=6)
-    stem: Width = 64
-    norm: Literal["batch", "none"] = "batch"
-
-
-class MultiscaleEncoderConfig(MultiscaleNet):
-    """``first`` is the number of the first scale that is sent, from 1."""
-
-    first: int = Field(1, ge=1)
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Of the scales that are sent."""
-        return tuple(2**scale for scale in range(self.first, len(self.width) + 1))
-
-    @property
-    def vectors(self) -> tuple[int, ...]:
-        """Vectors of each scale in one cell of the coarsest."""
-        return tuple((self.strides[-1] // stride) ** 2 for stride in self.strides)
-
-
-class VQVAENet(Part):
-    """The net of the VQ-VAE, as 003 takes it over; ``halvings`` 1 is 003's, 2 the original's."""
-
-    kind: Literal["vqvae"] = "vqvae"
-    hidden: Width = 128
-    residual_hidden: Width = 32
-    depth: Depth = 2
-    halvings: Literal[1, 2] = 1
-
-
-class VQVAEEncoderConfig(VQVAENet):
-    """``dim`` values a latent vector, one for each 2x2 or 4x4 block."""
-
-    dim: Width = 64
-
-    @property
-    def stride(self) -> int:
-        return 2**self.halvings
-
-
-class TransformerTextNet(Part):
-    """A transformer over tokens (000, section 3.5); the paper's sizes are the defaults."""
-
-    kind: Literal["transformer"] = "transformer"
-    width: int = Field(768, ge=2, multiple_of=2)
-    heads: int = Field(6, ge=1)
-    depth: int = Field(2, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> TransformerTextNet:
-        if self.width % self.heads:
-            raise ValueError("width is a multiple of heads")
-        return self
 
 
 EncoderConfig = Annotated[
@@ -296,13 +185,6 @@ class ResidualConfig(Part):
         return self
 
 
-class BinaryConfig(Part):
-    """tanh and sign: ``bits`` a token (000, section 3.5)."""
-
-    kind: Literal["binary"] = "binary"
-    bits: int = Field(ge=1, le=62)
-
-
 SoftToHardConfig = QAMConfig | PSKConfig | LearnedConstellationConfig
 QuantizerConfig = Annotated[
     IdentityConfig | SoftToHardConfig | CodebooksConfig | ResidualConfig | BinaryConfig,
@@ -364,15 +246,6 @@ class LayersLinkConfig(Part):
         if not all(Fraction(1, 5) <= Fraction(rate) <= Fraction(11, 12) for rate in self.rates):
             raise ValueError("5G LDPC codes have rates from 1/5 to 11/12")
         return self
-
-
-class BitsLinkConfig(Part):
-    """Hard bits without a channel code; see :class:`vqlink.links.bits.BitsLink`."""
-
-    kind: Literal["bits"] = "bits"
-    channel: ChannelConfig = BECConfig()
-    modem: Literal["bpsk", "qpsk"] = "bpsk"
-    header_repeats: int = Field(1, ge=1, le=16)
 
 
 LinkConfig = Annotated[
@@ -466,7 +339,8 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
         if isinstance(self.source, TextSource):
-            return self._text_code_fits()
+            check_text_code(self)
+            return self
         if "cross_entropy" in self.losses or self.training.probability is not None:
             raise ValueError("losses.cross_entropy and training.probability are for text codes")
         if "kl" in self.losses and not isinstance(self.quantizer, SoftToHardConfig):
@@ -491,29 +365,6 @@ class Recipe(Part):
             raise ValueError("training.adversary and training.flip are for index codes")
         elif {"mae", "codebook", "commitment"} & set(self.losses):
             raise ValueError("losses.mae, codebook and commitment are for index codes")
-        return self
-
-    def _text_code_fits(self) -> Recipe:
-        parts = (self.encoder, self.decoder, self.quantizer, self.link)
-        kinds = (TransformerTextNet, TransformerTextNet, BinaryConfig, BitsLinkConfig)
-        if not all(isinstance(part, kind) for part, kind in zip(parts, kinds, strict=True)):
-            raise ValueError(
-                "a text code has transformers, quantizer.kind binary and link.kind bits"
-            )
-        if set(self.losses) != {"cross_entropy"}:
-            raise ValueError("the loss of a text code is cross_entropy")
-        assert isinstance(self.encoder, TransformerTextNet)
-        assert isinstance(self.decoder, TransformerTextNet)
-        if self.encoder.width != self.decoder.width:
-            raise ValueError("encoder.width and decoder.width of a text code are equal")
-        assert isinstance(self.quantizer, BinaryConfig)
-        if self.quantizer.bits >= self.encoder.width:
-            raise ValueError("encoder.width of a text code is larger than quantizer.bits")
-        probability = self.training.probability
-        if self.link.channel.kind not in ("bec", "bsc"):
-            return self
-        if probability is None or not 0 <= probability[0] <= probability[1] <= 1:
-            raise ValueError("training.probability goes from the lowest to the highest, in [0, 1]")
         return self
 
     def _index_code_fits(self, encoder: MultiscaleEncoderConfig) -> None:

@@ -8,31 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from vqlink.config.build import build_link, build_quantizer
-from vqlink.config.load import RECIPES, overlay, read_tree
-from vqlink.config.schema import (
-    IdentityConfig,
-    Part,
-    QAMConfig,
-    ReplacementConfig,
-    ValuesLinkConfig,
+from vqlink.config.load import (
+    is_for_speech,
+    load_tree,
+    read_tree,
+    reason_of,
+    speech_recipe_names,
 )
+from vqlink.config.parts import Part, Width
+from vqlink.config.schema import IdentityConfig, QAMConfig, ReplacementConfig, ValuesLinkConfig
 from vqlink.decoders.speech.expander import Expander
 from vqlink.encoders.speech.compander import Compander
-from vqlink.errors import VqlinkError, did_you_mean
+from vqlink.errors import VqlinkError
 from vqlink.layers.mdct import HOP
 from vqlink.quantizers.replacement import Replacement
 from vqlink.systems.speech_envelope import EnvelopeModel
 from vqlink.systems.speech_jscc import SpeechJSCC
+from vqlink.systems.speech_uses import FRAME_USES
 
-SPEECH_RECIPES = RECIPES / "speech"
+Speed = Annotated[float, Field(ge=0.25, le=4)]
 
 
 class SpeechSource(Part):
@@ -45,7 +47,7 @@ class SpeechSource(Part):
 
     train: str
     validation: str | None = None
-    speeds: tuple[float, ...] = (1.0, 0.9, 1.1)
+    speeds: tuple[Speed, ...] = Field((1.0, 0.9, 1.1), min_length=1)
 
 
 class EnvelopeConfig(Part):
@@ -55,7 +57,7 @@ class EnvelopeConfig(Part):
     gradient: Literal["straight_through", "noise"] = "noise"
     learning: Literal["loss", "ema", "gradient"] = "gradient"
     replacement: ReplacementConfig | None = None
-    hidden: int = Field(default=64, ge=1)
+    hidden: Width = 64
 
     @model_validator(mode="after")
     def _can_learn(self) -> EnvelopeConfig:
@@ -102,6 +104,11 @@ class SpeechCodecRecipe(Part):
     training: SpeechTraining = SpeechTraining()
     deviations: tuple[str, ...] = ()
 
+    @property
+    def rho(self) -> None:
+        """None: a codec's bytes are for any link."""
+        return None
+
 
 class SpeechCodeTraining(Part):
     """Adam, with a rate that falls to zero (cosine).
@@ -116,10 +123,16 @@ class SpeechCodeTraining(Part):
     messages: int = Field(default=12, ge=1)
     frames: int = Field(default=100, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
-    snr_db: tuple[float, float] = (-2.0, 20.0)
-    hardness: tuple[float, float] = (5.0, 60.0)
+    snr_db: tuple[FiniteFloat, FiniteFloat] = (-2.0, 20.0)
+    hardness: tuple[FiniteFloat, FiniteFloat] = (5.0, 60.0)
     clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _snr_rises(self) -> SpeechCodeTraining:
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError("snr_db goes from the lowest SNR to the highest")
+        return self
 
 
 class SpeechCodeRecipe(Part):
@@ -138,9 +151,14 @@ class SpeechCodeRecipe(Part):
     source: SpeechSource
     quantizer: Annotated[IdentityConfig | QAMConfig, Field(discriminator="kind")] = IdentityConfig()
     link: ValuesLinkConfig = ValuesLinkConfig(drive_level=1.0)
-    hidden: int = Field(default=128, ge=1)
+    hidden: Width = 128
     training: SpeechCodeTraining = SpeechCodeTraining()
     deviations: tuple[str, ...] = ()
+
+    @property
+    def rho(self) -> Fraction:
+        """Complex channel uses per sample, but for the rounding up to whole packets."""
+        return Fraction(FRAME_USES, HOP)
 
 
 SpeechRecipe = SpeechCodecRecipe | SpeechCodeRecipe
@@ -149,17 +167,12 @@ _ADAPTER: TypeAdapter[SpeechRecipe] = TypeAdapter(
 )
 
 
-def speech_recipe_names() -> list[str]:
-    """Names of the shipped speech recipes, sorted."""
-    return sorted(path.stem for path in SPEECH_RECIPES.glob("*.yaml"))
-
-
 def is_speech_recipe(name_or_path: str) -> bool:
     """Whether it is a shipped speech recipe's name, or a file that says so."""
     path = Path(name_or_path)
-    if name_or_path in speech_recipe_names():
-        return True
-    return path.is_file() and str(read_tree(path).get("kind", "")).startswith("speech")
+    return name_or_path in speech_recipe_names() or (
+        path.is_file() and is_for_speech(read_tree(path))
+    )
 
 
 def load_speech_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> SpeechRecipe:
@@ -169,27 +182,9 @@ def load_speech_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Spee
         overrides: ``section.key=value`` texts, laid over the recipe in turn; the value is YAML.
 
     Raises:
-        VqlinkError: for an unknown name, a file that can't be read, or keys and values that don't
-            fit.
+        VqlinkError: as :func:`vqlink.config.load.load_recipe`.
     """
-    names = speech_recipe_names()
-    path = SPEECH_RECIPES / f"{name_or_path}.yaml" if name_or_path in names else Path(name_or_path)
-    if name_or_path not in names and path.suffix not in (".yaml", ".yml"):
-        hint = did_you_mean(name_or_path, names)
-        raise VqlinkError(f"unknown speech recipe {name_or_path!r}{hint}")
-    tree = read_tree(path)
-    for text in overrides:
-        keys, equals, value = text.partition("=")
-        if not equals or not keys:
-            raise VqlinkError(f"--set {text}: write it as section.key=value")
-        try:
-            change = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise VqlinkError(f"--set {text}: {value!r} is no YAML value") from None
-        for key in reversed(keys.split(".")):
-            change = {key.strip(): change}
-        tree = overlay(tree, change)
-    return read_speech_recipe(tree, str(name_or_path))
+    return read_speech_recipe(load_tree(name_or_path, overrides, SpeechRecipe), name_or_path)
 
 
 def read_speech_recipe(tree: object, name: str) -> SpeechRecipe:
@@ -201,10 +196,7 @@ def read_speech_recipe(tree: object, name: str) -> SpeechRecipe:
     try:
         return _ADAPTER.validate_python(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise VqlinkError(f"recipe {name}: {where}: {what}") from None
+        raise VqlinkError(f"recipe {name}: {reason_of(error, tree, SpeechRecipe)}") from None
 
 
 def speech_recipe_hash(recipe: SpeechRecipe) -> str:

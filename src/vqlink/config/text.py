@@ -13,17 +13,12 @@ from torch import Tensor
 from vqlink.channels.bits import BEC, BSC
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.channels import ChannelConfig, build_channel, channel_name
-from vqlink.config.schema import (
-    MODEMS,
-    BinaryConfig,
-    BitsLinkConfig,
-    Recipe,
-    TextSource,
-    TransformerTextNet,
-)
+from vqlink.config.schema import MODEMS, Recipe
+from vqlink.config.text_parts import BinaryConfig, BitsLinkConfig, TextSource, TransformerTextNet
 from vqlink.config.weights import Storage, read_config, read_tensors, save_weights
 from vqlink.decoders.text.transformer import TransformerTextDecoder
 from vqlink.encoders.text.transformer import TransformerTextEncoder
+from vqlink.layers.transformer import TransformerSize
 from vqlink.links.bits import LONGEST, BitChannel, BitsLink
 from vqlink.protocols import VqlinkError
 from vqlink.quantizers.binary import BinaryQuantizer
@@ -49,12 +44,8 @@ def build_text_code(recipe: Recipe) -> TextCode:
     bits, vocabulary = recipe.quantizer.bits, recipe.source.vocabulary
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        encoder = TransformerTextEncoder(
-            vocabulary, bits, **recipe.encoder.model_dump(exclude={"kind"}), longest=LONGEST
-        )
-        decoder = TransformerTextDecoder(
-            vocabulary, bits, **recipe.decoder.model_dump(exclude={"kind"}), longest=LONGEST
-        )
+        encoder = TransformerTextEncoder(vocabulary, bits, _size(recipe.encoder))
+        decoder = TransformerTextDecoder(vocabulary, bits, _size(recipe.decoder))
     decoder.start_as_receiver_of(encoder.embedding.weight.detach()[:, :bits].sign())
     link = BitsLink(
         text_channel(recipe.link.channel),
@@ -62,6 +53,10 @@ def build_text_code(recipe: Recipe) -> TextCode:
         header_repeats=recipe.link.header_repeats,
     )
     return TextCode(encoder, BinaryQuantizer(bits), link, decoder, name=recipe.name)
+
+
+def _size(net: TransformerTextNet) -> TransformerSize:
+    return TransformerSize(net.width, net.heads, net.depth, net.dropout, longest=LONGEST)
 
 
 def text_channel(config: ChannelConfig) -> BitChannel | SymbolChannel:

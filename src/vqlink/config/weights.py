@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vqlink.config.build import LearnedSystem, build_system
-from vqlink.config.schema import Recipe, TextSource
+from vqlink.config.schema import Recipe
+from vqlink.config.text_parts import TextSource
 from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 

@@ -26,7 +26,7 @@ from vqlink.demo.uploads import Upload
 from vqlink.errors import VqlinkError
 from vqlink.evaluation.rows import Row, to_line
 from vqlink.evaluation.send import SWEEP_SNR_DB, Arrival, send, sweep, sweep_picture
-from vqlink.evaluation.send_speech import SpeechArrival, send_speech
+from vqlink.evaluation.send_speech import send_speech
 from vqlink.evaluation.systems import System
 from vqlink.evaluation.text import TextArrival, TextSystem, frames, send_text
 from vqlink.protocols import Point
@@ -174,7 +174,7 @@ def _send(
 
 
 def _sentences(request: TextRequest, systems: tuple[TextSystem, ...]) -> list[str]:
-    sentences = frames(systems[0], split_sentences(request.text))
+    sentences = frames(systems, split_sentences(request.text))
     if not sentences:
         raise VqlinkError("there is nothing to send: type a sentence")
     if len(sentences) > _SENTENCES:
@@ -182,7 +182,7 @@ def _sentences(request: TextRequest, systems: tuple[TextSystem, ...]) -> list[st
     return sentences
 
 
-def _arrival(arrival: Arrival | SpeechArrival, role: str) -> dict[str, object]:
+def _arrival(arrival: Arrival, role: str) -> dict[str, object]:
     return {
         "system": arrival.system,
         "role": role,

@@ -12,15 +12,12 @@ import torch
 from torch import Tensor
 
 from vqlink.config.build import build_index_link, build_link
-from vqlink.config.schema import (
-    CodebooksConfig,
+from vqlink.config.image_nets import (
     CompactEncoderConfig,
     DeepJSCCEncoderConfig,
-    IndexLinkConfig,
     MultiscaleEncoderConfig,
-    Recipe,
-    ValuesLinkConfig,
 )
+from vqlink.config.schema import CodebooksConfig, IndexLinkConfig, Recipe, ValuesLinkConfig
 from vqlink.config.weights import read_config, sha256_of
 from vqlink.deploy.onnx_export import DECODER_NAME, ENCODER_NAME, need_export_packages
 from vqlink.errors import one_line

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from vqlink.errors import one_line
-from vqlink.evaluation.rows import Row
-from vqlink.evaluation.run import VERSIONS, Task, run_task
+from vqlink.evaluation.rows import VERSIONS, Row
+from vqlink.evaluation.run import Task, run_task
 from vqlink.evaluation.systems import System, open_channel, open_systems
 from vqlink.protocols import VqlinkError
 

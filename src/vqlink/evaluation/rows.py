@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
+import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vqlink.errors import one_line
-from vqlink.protocols import VqlinkError
+from vqlink.protocols import TextTransmission, Transmission, VqlinkError
+from vqlink.rng import stream
 
 POWER_TOLERANCE_DB = 0.1
+VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt")}
+"""Of the packages that decide a figure; in every row."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Row:
         point: the channel's axis and its value, such as ``{"snr_db": 10.0}``.
         repeat, sample: which draw of the noise, and which message.
         metric, unit, value: one finite figure.
-        uses, rho: complex channel uses, all counted, and their ratio to the source values.
+        uses, rho: complex channel uses, all counted, and their ratio to the source values (colours
+            of pixels, samples of sound, characters of a text).
         tx_power: measured mean power; the budget is 1.
         status: ``ok`` or ``outage``; an outage's value is that of the stand-in picture.
         flags: ``power`` where tx_power is more than 0.1 dB off the budget.
@@ -59,6 +66,95 @@ class Row:
 
 
 _ROW = TypeAdapter(Row)
+
+
+class Sender(Protocol):
+    """What a row says of an opened system."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def recipe(self) -> str | None: ...
+
+    @property
+    def weights(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """One message over one channel at one point: what its rows say whatever system sends it.
+
+    Attributes:
+        axis, value: ``snr_db`` or ``probability``, and where on it, as it was written.
+        repeat, sample, channel, seed: as in a row.
+    """
+
+    channel: str
+    axis: str
+    value: float
+    sample: str
+    repeat: int
+    seed: int
+
+    def noise(self) -> torch.Generator:
+        """The channel's stream: of (seed, point, repeat, sample) alone, alike for all systems."""
+        return stream(self.seed, "channel", self.value, self.repeat, self.sample)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a metric says of one message."""
+
+    metric: str
+    unit: str
+    value: float
+
+
+def rows_of(
+    system: Sender,
+    sent: Transmission | TextTransmission,
+    place: int,
+    case: Case,
+    figures: Iterable[Figure],
+    *,
+    values: int,
+    versions: Mapping[str, str] = VERSIONS,
+) -> tuple[Row, ...]:
+    """The rows of message ``place`` of a transmission, one for each figure.
+
+    Args:
+        values: source values of the message, which rho is relative to.
+        versions: of the packages that decide the figures.
+    """
+    uses, tx_power = int(sent.uses[place]), float(sent.tx_power[place])
+    labels: dict[str, str | float] = {}
+    if isinstance(sent, Transmission):
+        labels |= sent.labels
+    labels |= {name: float(stat[place]) for name, stat in sent.stats.items()}
+    return tuple(
+        Row(
+            system=system.name,
+            recipe=system.recipe,
+            weights=system.weights,
+            channel=case.channel,
+            point={case.axis: case.value},
+            repeat=case.repeat,
+            sample=case.sample,
+            metric=figure.metric,
+            unit=figure.unit,
+            value=figure.value,
+            uses=uses,
+            rho=uses / values,
+            tx_power=tx_power,
+            status="outage" if bool(sent.outage[place]) else "ok",
+            flags=power_flags(tx_power),
+            labels=labels,
+            seed=case.seed,
+            versions=dict(versions),
+        )
+        for figure in figures
+    )
 
 
 def power_flags(tx_power: float) -> list[str]:

@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vqlink.evaluation.rows import (
+    Case,
+    Figure,
     Row,
     append_rows,
     drop_unfinished_line,
-    power_flags,
     read_rows,
+    rows_of,
 )
 from vqlink.evaluation.systems import System
 from vqlink.metrics.table import IMAGE_METRICS, Metric, metrics_for
 from vqlink.protocols import Point, VqlinkError
-from vqlink.rng import stream
 from vqlink.sources.datasets import ImageCollection
-from vqlink.units import bandwidth_ratio
-
-VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt")}
-"""Of the packages that decide a figure; in every row."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One transmission: the received picture (3, H, W), and a row for each metric."""
+    """One transmission.
+
+    Attributes:
+        received: the picture (3, H, W).
+        rows: one for each metric.
+        seconds: wall time of transmission, without the metrics'.
+    """
 
     received: Tensor
     rows: tuple[Row, ...]
+    seconds: float
 
 
 @torch.no_grad()
@@ -55,37 +59,17 @@ def measure(
     The noise belongs to (seed, point, repeat, sample) alone, so that every system meets the same.
     """
     snr_db = float(torch.as_tensor(point.snr_db))
-    noise = stream(seed, "channel", snr_db, repeat, sample)
+    case = Case(channel, "snr_db", snr_db, sample, repeat, seed)
     batch = image[None].to(torch.float32).contiguous()
-    sent = system.transceiver.transmit(batch, point, generator=noise)
-    height, width = image.shape[1:]
-    tx_power, uses = float(sent.tx_power[0]), int(sent.uses[0])
-    labels: dict[str, str | float] = {**sent.labels}
-    labels |= {name: float(value[0]) for name, value in sent.stats.items()}
-    rows = tuple(
-        Row(
-            system=system.name,
-            recipe=system.recipe,
-            weights=system.weights,
-            channel=channel,
-            point={"snr_db": snr_db},
-            repeat=repeat,
-            sample=sample,
-            metric=metric.name,
-            unit=metric.unit,
-            value=float(metric.function(sent.received, batch)[0]),
-            uses=uses,
-            rho=bandwidth_ratio(uses, height, width),
-            tx_power=tx_power,
-            status="outage" if bool(sent.outage[0]) else "ok",
-            flags=power_flags(tx_power),
-            labels=labels,
-            seed=seed,
-            versions=VERSIONS,
-        )
-        for metric in (metrics_for(height, width) if metrics is None else metrics)
-    )
-    return Measured(sent.received[0], rows)
+    start = time.perf_counter()
+    sent = system.transceiver.transmit(batch, point, generator=case.noise())
+    seconds = time.perf_counter() - start
+    figures = [
+        Figure(metric.name, metric.unit, float(metric.function(sent.received, batch)[0]))
+        for metric in (metrics_for(*image.shape[1:]) if metrics is None else metrics)
+    ]
+    rows = rows_of(system, sent, 0, case, figures, values=image.numel())
+    return Measured(sent.received[0], rows, seconds)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,11 +18,11 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Arrival:
-    """What one system delivered.
+    """What one system delivered of a picture or a recording.
 
     Attributes:
         system: its name.
-        received: (3, H, W) float32 in [0, 1].
+        received: (3, H, W) float32 in [0, 1], or (n,) in [-1, 1].
         metrics: by metric name, such as ``{"psnr": 31.2, "ms_ssim": 0.97}``.
         uses, rho, tx_power, status: as in a result row.
         labels: the MCS, the payload's bytes, what the system chose.
@@ -44,9 +43,26 @@ class Arrival:
 
     @property
     def shown_status(self) -> str:
-        """The status, or how much of an index code's frame was lost: ``34 % lost``."""
+        """The status, or how much of a frame was lost: ``34 % lost``."""
         lost = float(self.labels.get("lost", 0.0))
-        return f"{100 * lost:.0f} % lost" if lost > 0 else self.status
+        return f"{100 * lost:.0f} % lost" if self.status == "ok" and lost > 0 else self.status
+
+
+def arrival_of(rows: tuple[Row, ...], received: Tensor, seconds: float) -> Arrival:
+    """An arrival from the rows of its message, of which there is at least one."""
+    first = rows[0]
+    return Arrival(
+        system=first.system,
+        received=received,
+        metrics={row.metric: row.value for row in rows},
+        uses=first.uses,
+        rho=first.rho,
+        tx_power=first.tx_power,
+        status=first.status,
+        labels=first.labels,
+        seconds=seconds,
+        rows=rows,
+    )
 
 
 @dataclass(frozen=True)
@@ -90,25 +106,10 @@ def send(
     for system in systems:
         if progress is not None:
             progress(system.name)
-        start = time.perf_counter()
         measured = measure(
             system, image, "input", channel=channel, point=Point(snr_db=snr_db), repeat=0, seed=seed
         )
-        first = measured.rows[0]
-        arrivals.append(
-            Arrival(
-                system=system.name,
-                received=measured.received,
-                metrics={row.metric: row.value for row in measured.rows},
-                uses=first.uses,
-                rho=first.rho,
-                tx_power=first.tx_power,
-                status=first.status,
-                labels=first.labels,
-                seconds=time.perf_counter() - start,
-                rows=measured.rows,
-            )
-        )
+        arrivals.append(arrival_of(measured.rows, measured.received, measured.seconds))
     return tuple(arrivals)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from torch import Tensor
@@ -14,11 +13,12 @@ from vqlink.config.channels import ChannelConfig
 from vqlink.config.speech import speech_recipe_hash
 from vqlink.digital.mcs import parse_mcs
 from vqlink.errors import VqlinkError
-from vqlink.evaluation.rows import Row, power_flags
+from vqlink.evaluation.kinds import check_kind
+from vqlink.evaluation.rows import Case, Figure, rows_of
+from vqlink.evaluation.send import Arrival, arrival_of
 from vqlink.evaluation.systems import symbol_channel
 from vqlink.metrics.audio import perceptual_snr, pesq_wideband, stoi
 from vqlink.protocols import Point
-from vqlink.rng import stream
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_jscc import SpeechJSCC
 from vqlink.systems.speech_link import SpeechLink
@@ -44,38 +44,15 @@ class SpeechSystem:
     weights: str | None = None
 
 
-@dataclass(frozen=True)
-class SpeechArrival:
-    """What one system delivered; fields as of :class:`vqlink.evaluation.send.Arrival`.
-
-    Attributes:
-        received: (n,) float32 in [-1, 1].
-    """
-
-    system: str
-    received: Tensor
-    metrics: Mapping[str, float]
-    uses: int
-    rho: float
-    tx_power: float
-    status: str
-    seconds: float
-    rows: tuple[Row, ...]
-    labels: Mapping[str, str | float] = field(default_factory=dict)
-
-    @property
-    def shown_status(self) -> str:
-        """``ok``, ``outage``, or how many frames were concealed."""
-        lost = float(self.labels.get("lost", 0.0))
-        return self.status if self.status != "ok" or lost == 0 else f"{100 * lost:.0f} % lost"
-
-
 def open_speech_systems(names: Sequence[str], channel: ChannelConfig) -> tuple[SpeechSystem, ...]:
     """Speech codes by zoo name or folder, and ``speech+ldpc5g[@MCS]``; all of the same uses.
 
     Raises:
-        VqlinkError: for an unknown system or MCS, or a channel that carries no symbols.
+        VqlinkError: for an unknown system or MCS, one for pictures or sentences, or a channel that
+            carries no symbols.
     """
+    for name in names:
+        check_kind(name, "recordings")
     return tuple(_open(name, channel) for name in names)
 
 
@@ -95,59 +72,21 @@ def send_speech(
     sample: str = "input",
     repeat: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> tuple[SpeechArrival, ...]:
+) -> tuple[Arrival, ...]:
     """Send one recording (n,) by each system, over noise that belongs to its name and the point."""
     arrivals = []
+    case = Case(channel, "snr_db", snr_db, sample, repeat, seed)
     for system in systems:
         if progress is not None:
             progress(system.name)
         start = time.perf_counter()
-        noise = stream(seed, "channel", snr_db, repeat, sample)
         point = Point(snr_db=snr_db)
-        sent = system.transceiver.transmit(samples[None], point, generator=noise)
+        sent = system.transceiver.transmit(samples[None], point, generator=case.noise())
         seconds = time.perf_counter() - start
-        labels: dict[str, str | float] = {**sent.labels}
-        labels |= {name: float(value[0]) for name, value in sent.stats.items()}
-        uses, power = int(sent.uses[0]), float(sent.tx_power[0])
-        status = "outage" if bool(sent.outage[0]) else "ok"
-        metrics = measure_speech(sent.received[0], samples)
-        rows = tuple(
-            Row(
-                system=system.name,
-                recipe=system.recipe,
-                weights=system.weights,
-                channel=channel,
-                point={"snr_db": snr_db},
-                repeat=repeat,
-                sample=sample,
-                metric=name,
-                unit=UNITS[name],
-                value=value,
-                uses=uses,
-                rho=uses / samples.shape[0],
-                tx_power=power,
-                status=status,
-                flags=power_flags(power),
-                labels=labels,
-                seed=seed,
-                versions={name: version(name) for name in ("vqlink", "torch", "sionna-no-rt")},
-            )
-            for name, value in metrics.items()
-        )
-        arrivals.append(
-            SpeechArrival(
-                system=system.name,
-                received=sent.received[0],
-                metrics=metrics,
-                uses=uses,
-                rho=uses / samples.shape[0],
-                tx_power=power,
-                status=status,
-                seconds=seconds,
-                rows=rows,
-                labels=labels,
-            )
-        )
+        found = measure_speech(sent.received[0], samples)
+        figures = [Figure(name, UNITS[name], value) for name, value in found.items()]
+        rows = rows_of(system, sent, 0, case, figures, values=samples.shape[0])
+        arrivals.append(arrival_of(rows, sent.received[0], seconds))
     return tuple(arrivals)
 
 

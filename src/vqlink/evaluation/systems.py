@@ -15,6 +15,7 @@ from vqlink.config.load import recipe_hash
 from vqlink.config.schema import Recipe
 from vqlink.deploy.onnx_codec import OnnxCodec, is_export
 from vqlink.errors import did_you_mean
+from vqlink.evaluation.kinds import check_kind
 from vqlink.protocols import SymbolSystem, Transceiver, VqlinkError
 from vqlink.systems.layered_code import LayeredCode
 from vqlink.systems.separation import parse_separation
@@ -64,9 +65,12 @@ def open_systems(
     one, floor(rho * height * width * 3).
 
     Raises:
-        VqlinkError: for an unknown system, a channel that a system can't use, learned codes of
-            different rho, or classical links alone without ``rho``.
+        VqlinkError: for an unknown system, one for sentences or recordings, a channel that a
+            system can't use, learned codes of different rho, or classical links alone without
+            ``rho``.
     """
+    for name in names:
+        check_kind(name, "pictures")
     symbols = symbol_channel(channel)
     learned = {name: _open_learned(name, symbols) for name in names if "+" not in name}
     codes = [system.transceiver for system in learned.values()]

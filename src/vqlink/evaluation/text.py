@@ -16,16 +16,18 @@ from vqlink.config.channels import ChannelConfig, channel_name
 from vqlink.config.load import recipe_hash
 from vqlink.config.text import text_channel
 from vqlink.errors import did_you_mean
-from vqlink.evaluation.rows import Row, power_flags
-from vqlink.links.bits import LONGEST, BitsLink
-from vqlink.metrics.text import TEXT_METRICS
+from vqlink.evaluation.kinds import check_kind
+from vqlink.evaluation.rows import VERSIONS, Case, Figure, Row, rows_of
+from vqlink.links.bits import BitsLink
+from vqlink.metrics.text import TEXT_METRICS, TextMetric
 from vqlink.protocols import Point, TextTransceiver, TextTransmission, VqlinkError
 from vqlink.rng import stream
+from vqlink.sources.text import decode
 from vqlink.systems.text_code import TextCode
 from vqlink.systems.text_separation import TEXT_LINKS, parse_text_separation
 from vqlink.zoo.text import load_text_system, text_entries
 
-TEXT_VERSIONS = {name: version(name) for name in ("vqlink", "torch", "sionna-no-rt", "tokenizers")}
+TEXT_VERSIONS = {**VERSIONS, "tokenizers": version("tokenizers")}
 DEFAULT_CODES = ("text-q32", "text-q32-start")
 
 
@@ -57,10 +59,12 @@ def open_text_systems(
         bits_per_symbol: 1 (BPSK) or 2 (QPSK) of symbol channels, for all; None: as each code has.
 
     Raises:
-        VqlinkError: for an unknown system, one for pictures, or a channel that carries no bits.
+        VqlinkError: for an unknown system, one for pictures or recordings, or a channel that
+            carries no bits.
     """
     learned: dict[str, TextSystem] = {}
     for name in names:
+        check_kind(name, "sentences")
         if "+" not in name:
             learned[name] = _open_learned(name, channel, bits_per_symbol)
     reference = next(iter(learned.values()), None)
@@ -91,26 +95,30 @@ def _open_learned(name: str, channel: ChannelConfig, bits_per_symbol: int | None
     return TextSystem(name, code, recipe_hash(recipe), sha256)
 
 
-def frames(text: TextSystem | None, sentences: Sequence[str]) -> list[str]:
-    """Sentences, those cut at words (or within a very long word) that don't fit into one frame."""
-    if text is None or not isinstance(text.transceiver, TextCode):
-        return list(sentences)
-    code = text.transceiver
-    return [part for sentence in sentences for part in _cut(code, sentence)]
+def frames(systems: Sequence[TextSystem], sentences: Sequence[str]) -> list[str]:
+    """Sentences, cut at words (or within a very long word) until every system can send them.
+
+    Raises:
+        VqlinkError: for a sentence that can't be sent whatever its length.
+    """
+    return [part for sentence in sentences for part in _cut(systems, sentence)]
 
 
-def _cut(code: TextCode, sentence: str) -> list[str]:
-    words = sentence.split()
+def _cut(systems: Sequence[TextSystem], sentence: str) -> list[str]:
     try:
-        code.tokens(sentence)
+        for system in systems:
+            system.transceiver.sentence_uses(sentence)
     except VqlinkError:
+        words = sentence.split()
         if len(words) > 1:
             middle = len(words) // 2
-            return _cut(code, " ".join(words[:middle])) + _cut(code, " ".join(words[middle:]))
-        if len(sentence) > LONGEST:
+            parts = " ".join(words[:middle]), " ".join(words[middle:])
+        elif len(sentence) > 1:
             middle = len(sentence) // 2
-            return _cut(code, sentence[:middle]) + _cut(code, sentence[middle:])
-        raise
+            parts = sentence[:middle], sentence[middle:]
+        else:
+            raise
+        return [piece for part in parts for piece in _cut(systems, part)]
     return [sentence]
 
 
@@ -146,54 +154,65 @@ def send_text(
     """Send sentences by each system; sentence i meets noise of (seed, point, i) alone.
 
     Args:
+        point: one for all sentences.
         metrics: names; None for all whose packages are installed.
+
+    Raises:
+        VqlinkError: for an unknown metric, or one whose package isn't installed.
     """
+    chosen = _metrics(metrics)
+    axis, value = _axis(point)
+    cases = [
+        Case(channel_name(channel), axis, value, str(i), 0, seed) for i in range(len(sentences))
+    ]
     arrivals = []
-    (axis, value) = _axis(point)
     for system in systems:
         if progress is not None:
             progress(system.name)
-        noise = [stream(seed, "channel", value, 0, str(i)) for i in range(len(sentences))]
         start = time.perf_counter()
+        noise = [case.noise() for case in cases]
         sent = system.transceiver.transmit(sentences, point, generator=noise)
         seconds = time.perf_counter() - start
-        chosen = [
-            m for m in TEXT_METRICS if (m.installed if metrics is None else m.name in metrics)
-        ]
-        values = {m.name: m.function(sent.received, sentences) for m in chosen}
-        rows = tuple(
-            Row(
-                system=system.name,
-                recipe=system.recipe,
-                weights=system.weights,
-                channel=channel_name(channel),
-                point={axis: value},
-                repeat=0,
-                sample=str(i),
-                metric=name,
-                unit="",
-                value=float(found[i]),
-                uses=int(sent.uses[i]),
-                rho=int(sent.uses[i]) / max(1, len(sentences[i])),
-                tx_power=float(sent.tx_power[i]),
-                status="outage" if bool(sent.outage[i]) else "ok",
-                flags=power_flags(float(sent.tx_power[i])),
-                labels={key: float(stat[i]) for key, stat in sent.stats.items()},
-                seed=seed,
+        found = {m.name: m.function(sent.received, sentences) for m in chosen}
+        by_sentence = [
+            rows_of(
+                system,
+                sent,
+                i,
+                case,
+                [Figure(name, "", float(values[i])) for name, values in found.items()],
+                values=max(1, len(sentences[i])),
                 versions=TEXT_VERSIONS,
             )
-            for name, found in values.items()
-            for i in range(len(sentences))
-        )
-        arrivals.append(TextArrival(system.name, sent, values, rows, seconds))
+            for i, case in enumerate(cases)
+        ]
+        rows = tuple(row for of_metric in zip(*by_sentence, strict=True) for row in of_metric)
+        arrivals.append(TextArrival(system.name, sent, found, rows, seconds))
     return tuple(arrivals)
 
 
+def _metrics(names: Sequence[str] | None) -> list[TextMetric]:
+    if names is None:
+        return [metric for metric in TEXT_METRICS if metric.installed]
+    known = {metric.name for metric in TEXT_METRICS}
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise VqlinkError(f"unknown metric {name!r}{hint} (known: {', '.join(sorted(known))})")
+    return [metric for metric in TEXT_METRICS if metric.name in names]
+
+
 def _axis(point: Point) -> tuple[str, float]:
-    """The point's axis and its value as it was written: 0.6 stays 0.6, which a tensor rounds."""
+    """The point's axis and its value as it was written: 0.6 stays 0.6, which a tensor rounds.
+
+    Raises:
+        ValueError: for a point that differs between sentences.
+    """
     axis = "probability" if point.snr_db is None else "snr_db"
     value = getattr(point, axis)
-    return axis, value.item() if isinstance(value, torch.Tensor) else float(value)
+    if isinstance(value, Tensor) and value.ndim:
+        raise ValueError("sentences that are compared are sent at one point")
+    return axis, float(value)
 
 
 @torch.no_grad()
@@ -209,8 +228,6 @@ def teacher_forced(
         The sentences, and the perplexity: exp of the mean negative log-likelihood of a sent token
         given what arrived and the tokens before it.
     """
-    from vqlink.sources.text import decode
-
     assert code.tokenizer is not None
     sent = [code.tokens(sentence) for sentence in sentences]
     (_, value) = _axis(point)

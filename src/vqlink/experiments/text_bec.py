@@ -14,8 +14,8 @@ import torch
 from vqlink.channels.bits import BEC
 from vqlink.config.channels import parse_channel
 from vqlink.config.load import load_recipe
-from vqlink.config.schema import TextSource
 from vqlink.config.text import build_text_code, recipe_tokenizer
+from vqlink.config.text_parts import TextSource
 from vqlink.evaluation.text import (
     TextSystem,
     open_text_systems,

@@ -31,7 +31,7 @@ def mdct(signal: Tensor) -> Tensor:
     samples = signal.shape[-1]
     filling = frame_count(samples) * HOP - samples
     padded = functional.pad(signal.float(), (HOP, filling))
-    return padded.unfold(-1, 2 * HOP, HOP) @ _basis()
+    return padded.unfold(-1, 2 * HOP, HOP) @ _basis().to(padded.device)
 
 
 def imdct(coefficients: Tensor, samples: int) -> Tensor:
@@ -44,7 +44,7 @@ def imdct(coefficients: Tensor, samples: int) -> Tensor:
         raise ValueError(
             f"{samples} samples take {frame_count(samples)} frames, not {coefficients.shape[-2]}"
         )
-    frames = coefficients.float() @ _basis().T
+    frames = coefficients.float() @ _basis().to(coefficients.device).T
     overlapped: Tensor = frames[..., :-1, HOP:] + frames[..., 1:, :HOP]
     return overlapped.flatten(-2)[..., :samples]
 

@@ -16,6 +16,25 @@ from torch.nn import functional
 _LONGEST_WAVE = 1000.0
 
 
+@dataclass(frozen=True)
+class TransformerSize:
+    """How large a transformer over sequences is; the defaults are paper 000's.
+
+    Attributes:
+        width: D.
+        heads: H, a divisor of D.
+        depth: layers.
+        dropout: probability.
+        longest: most positions.
+    """
+
+    width: int = 768
+    heads: int = 6
+    depth: int = 2
+    dropout: float = 0.1
+    longest: int = 64
+
+
 @dataclass
 class Cache:
     """Keys and values of one attention, (B, H, L, D / H) each, or None before the first step."""

@@ -95,6 +95,8 @@ class BitsLink(nn.Module):
     ) -> tuple[Tensor, int]:
         """One frame: payload (L, Q) of -1 and 1 -> what is known of it, and the length received.
 
+        Frames are short and drawn one by one: they are on the CPU, wherever the payload was.
+
         Returns:
             ((L', Q) float32 in [-1, 1], L'): L' is decoded from the header. Where it is wrong, the
             payload is cut off, or filled up with zeros, which say nothing.
@@ -123,7 +125,8 @@ class BitsLink(nn.Module):
         """The most probable length, given the header's bits and the prior."""
         ratios = (2 * torch.atanh(known.double().clamp(-1, 1))).clamp(-_SURE, _SURE)
         total = ratios.reshape(self.header_repeats, HEADER_BITS).sum(dim=0)
-        score = header_words().double() @ total / 2 + self.get_buffer("length_prior").double()
+        prior = self.get_buffer("length_prior").cpu().double()
+        score = header_words().double() @ total / 2 + prior
         return int(score.argmax()) + 1
 
     def _modulated(self, values: Tensor, point: Point, generator: Generators) -> Tensor:

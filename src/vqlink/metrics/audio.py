@@ -28,11 +28,14 @@ def pesq_wideband(received: Tensor, sent: Tensor) -> float:
 
     Raises:
         VqlinkError: the package pesq is not installed.
+        ValueError: for recordings of different lengths, or below a quarter of a second.
     """
     pesq = _package("pesq")
     _check(received, sent)
+    if sent.shape[0] < RATE // 4:
+        raise ValueError(f"PESQ takes a quarter of a second or more, not {sent.shape[0]} samples")
     try:
-        value = float(pesq.pesq(RATE, sent.numpy(), received.numpy(), "wb"))
+        value = float(pesq.pesq(RATE, sent.cpu().numpy(), received.cpu().numpy(), "wb"))
     except (pesq.NoUtterancesError, ZeroDivisionError, ValueError):
         return _LOWEST_PESQ
     return value if math.isfinite(value) else _LOWEST_PESQ
@@ -48,7 +51,7 @@ def stoi(received: Tensor, sent: Tensor) -> float:
     _check(received, sent)
     if not bool(received.any()) or not bool(sent.any()):
         return 0.0
-    return float(pystoi.stoi(sent.double().numpy(), received.double().numpy(), RATE))
+    return float(pystoi.stoi(sent.double().cpu().numpy(), received.double().cpu().numpy(), RATE))
 
 
 def perceptual_snr(received: Tensor, sent: Tensor) -> float:
@@ -58,6 +61,7 @@ def perceptual_snr(received: Tensor, sent: Tensor) -> float:
     :func:`perceptual_weights`. Limited to +-100 dB; 0 for silence that arrived as silence.
     """
     _check(received, sent)
+    received, sent = received.cpu(), sent.cpu()
     frames = split_frames(sent)
     weights = perceptual_weights(frames)
     window = torch.hann_window(WINDOW, dtype=torch.float64)

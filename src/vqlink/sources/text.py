@@ -184,7 +184,16 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, sentence: str) -> list[int]:
-    """Token numbers of a sentence, without any marks round it."""
+    """Token numbers of a sentence, without any marks round it.
+
+    Raises:
+        VqlinkError: for a string with surrogates, which is what Python makes of bytes that are no
+            UTF-8.
+    """
+    try:
+        sentence.encode()
+    except UnicodeEncodeError:
+        raise VqlinkError("the sentence is no UTF-8 text") from None
     return list(tokenizer.encode(sentence, add_special_tokens=False).ids)
 
 

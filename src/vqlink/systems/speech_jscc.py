@@ -76,11 +76,15 @@ class SpeechJSCC(nn.Module):
     def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
         """Recordings (B, n) float32 in [-1, 1], hard-quantised, across the channel and back.
 
+        ``stats``: the link's ``gain_power``, and ``level_misread``, 1 where the header was misread.
+
         Raises:
-            ValueError: for another shape.
+            ValueError: for another shape, or values that aren't finite.
         """
         if x.ndim != 2:
             raise ValueError(f"recordings must be (B, n), not {tuple(x.shape)}")
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError("the recording holds NaN or infinite samples")
         batch, samples = x.shape
         spectra = mdct(x)
         level = _level(spectra)
@@ -90,16 +94,16 @@ class SpeechJSCC(nn.Module):
         link = self.link((header, symbols), point, generator=generator)
         heard = _heard(snr, link.stats["gain_power"])
         received = self._expand(link.received[1], heard, spectra.shape)
-        read = _amplitude(_read(link.received[0]))
+        read = _read(link.received[0])
         muted = heard < _MUTED_DB
-        gains = torch.where(muted, torch.zeros_like(read), read)
+        gains = torch.where(muted, 0.0, _amplitude(read))
         sound = imdct(received * gains[:, None, None], samples).clamp(-1, 1)
         return Transmission(
             received=sound,
             uses=torch.full((batch,), link.uses, dtype=torch.int64),
             tx_power=link.tx_power,
             outage=muted,
-            stats={**link.stats, "level_misread": (_read(link.received[0]) != level).float()},
+            stats={**link.stats, "level_misread": (read != level).float()},
         )
 
     def _symbols(self, spectra: Tensor, snr_db: Tensor) -> Tensor:
@@ -145,7 +149,7 @@ def _amplitude(level: Tensor) -> Tensor:
 
 def _write(level: Tensor, uses: int) -> Tensor:
     """(B,) levels -> (B, uses, 2) BPSK symbols: bit b in every sixth use from b on."""
-    places = torch.arange(uses) % _LEVEL_BITS
+    places = torch.arange(uses, device=level.device) % _LEVEL_BITS
     bits = (level[:, None] >> places) & 1
     signs = 1 - 2 * bits.float()
     return torch.stack([signs, torch.zeros_like(signs)], dim=-1)
@@ -153,7 +157,7 @@ def _write(level: Tensor, uses: int) -> Tensor:
 
 def _read(symbols: Tensor) -> Tensor:
     """(B, uses, 2) received -> (B,) levels, each bit by the sum of its symbols."""
-    places = torch.arange(symbols.shape[1]) % _LEVEL_BITS
+    places = torch.arange(symbols.shape[1], device=symbols.device) % _LEVEL_BITS
     sums = symbols.new_zeros(symbols.shape[0], _LEVEL_BITS).index_add_(1, places, symbols[:, :, 0])
-    weights = 1 << torch.arange(_LEVEL_BITS)
+    weights = 1 << torch.arange(_LEVEL_BITS, device=symbols.device)
     return ((sums < 0).long() * weights).sum(dim=1)

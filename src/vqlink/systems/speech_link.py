@@ -25,7 +25,7 @@ from vqlink.digital.modem import demap_symbols, map_bits
 from vqlink.layers.mdct import frame_count
 from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
 from vqlink.protocols import Point, Transmission
-from vqlink.rng import Generators, stream
+from vqlink.rng import Generators, check_generators, stream
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_frames import FRAME_BYTES
 from vqlink.systems.speech_uses import PACKET_FRAMES, PACKET_USES, message_uses
@@ -71,11 +71,12 @@ class SpeechLink:
         rate (0 where the lowest doesn't fit: an outage). ``labels["mcs"]`` names the MCS.
 
         Raises:
-            ValueError: for another shape.
+            ValueError: for another shape, none or too many samples, or values that aren't finite.
         """
         if x.ndim != 2:
             raise ValueError(f"recordings must be (B, n), not {tuple(x.shape)}")
         batch, samples = x.shape
+        check_generators(generator, batch)
         snr = point.snr(batch)
         sounds, powers, lost, plans = [], [], [], []
         for i in range(batch):
@@ -105,8 +106,9 @@ class SpeechLink:
         return _plan(self.mcs or self._best_mcs(snr_db))
 
     def _best_mcs(self, snr_db: float) -> MCS:
-        """AWGN: by the threshold. Slow fading: the best product of rate and arrival; fast: by the
-        ergodic rate."""
+        """AWGN: by the threshold. Slow fading: the largest product of the share of fades that it
+        survives and the root of the codec's rate, whose quality rises more slowly than its bits.
+        Fast fading: by the ergodic rate."""
         if isinstance(self.channel, AWGN):
             return best_mcs_awgn(snr_db, PACKET_USES)
         probe = torch.zeros(_FADES, 2, dtype=torch.complex64)

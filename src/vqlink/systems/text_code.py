@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.protocols import Point, Quantizer, QuantizerOutput, TextTransmission, VqlinkError
-from vqlink.rng import Generators
+from vqlink.rng import Generators, check_generators
 from vqlink.sources import text
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ class TextCode(nn.Module):
         decided: list[list[int]] = []
         for start in range(0, len(received), _BATCH):
             part = received[start : start + _BATCH]
-            lengths = torch.tensor([known.shape[0] for known in part])
-            padded = nn.utils.rnn.pad_sequence(list(part), batch_first=True)
+            lengths = torch.tensor([known.shape[0] for known in part], device=self._device)
+            padded = nn.utils.rnn.pad_sequence(list(part), batch_first=True).to(self._device)
             if self.beams > 1:
                 tokens = self._decoder.beam(padded, lengths, self.beams)
             else:
@@ -175,6 +175,7 @@ class TextCode(nn.Module):
     ) -> TextTransmission:
         """Sentences, a hard-quantised frame each, across the channel and back.
 
+        ``tx_power`` is 1: BPSK and QPSK have it in every use, and so have bits, each a use.
         ``stats``: ``tokens`` sent, ``length_error`` (tokens received less those sent) and
         ``unknown`` (tokens that are not in the vocabulary).
 
@@ -189,7 +190,9 @@ class TextCode(nn.Module):
         errors = [len(k) - len(tokens) for k, tokens in zip(known, sent, strict=True)]
         return TextTransmission(
             received=received,
-            uses=torch.tensor([self.link.uses(len(t) * self._encoder.channels) for t in sent]),
+            uses=torch.tensor(
+                [self.link.uses(len(t) * self._encoder.channels) for t in sent], dtype=torch.int64
+            ),
             tx_power=torch.ones(len(sent)),
             outage=torch.zeros(len(sent), dtype=torch.bool),
             stats={
@@ -207,13 +210,18 @@ class TextCode(nn.Module):
     ) -> list[Tensor]:
         """Tokens of sentences -> what the receiver knows of their bits, (L', Q) each.
 
-        Every frame goes over the channel by itself, so its noise doesn't depend on the batch.
+        Every frame goes over the channel by itself, on the CPU, so its noise doesn't depend on the
+        batch.
+
+        Raises:
+            ValueError: for another number of generators than one, or one a sentence.
         """
+        check_generators(generator, len(sent))
         known: list[Tensor] = []
         for start in range(0, len(sent), _BATCH):
             part = sent[start : start + _BATCH]
-            lengths = torch.tensor([len(tokens) for tokens in part])
-            rows = [torch.tensor(tokens) for tokens in part]
+            lengths = torch.tensor([len(tokens) for tokens in part], device=self._device)
+            rows = [torch.tensor(tokens, device=self._device) for tokens in part]
             bits = self.bits(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
             for place, (row, length) in enumerate(zip(bits, lengths, strict=True), start):
                 random = generator if isinstance(generator, torch.Generator) else generator[place]
@@ -222,6 +230,10 @@ class TextCode(nn.Module):
                 )
                 known.append(frame)
         return known
+
+    @property
+    def _device(self) -> torch.device:
+        return self.link.get_buffer("length_prior").device
 
     # nn.Module keeps parts as plain modules; these name what the code relies on.
     @property

@@ -24,7 +24,7 @@ from vqlink.digital.short import (
 )
 from vqlink.links.bits import BitsLink
 from vqlink.protocols import Point, TextTransmission, VqlinkError
-from vqlink.rng import Generators
+from vqlink.rng import Generators, check_generators
 
 TEXT_LINKS = ("huffman+ldpc5g", "huffman+turbo", "huffman-char+ldpc5g", "huffman-char+turbo")
 _BATCH = 1024
@@ -68,8 +68,13 @@ class TextSeparation:
         """Sentences, a frame each.
 
         ``stats``: ``payload_bits`` and ``too_small``, 1 where the payload doesn't fit: nothing is
-        sent then, an outage.
+        sent then, an outage of power 0.
+
+        Raises:
+            VqlinkError: for a sentence that the budget is not for.
+            ValueError: for another number of generators than one, or one a sentence.
         """
+        check_generators(generator, len(sentences))
         uses = [self.sentence_uses(sentence) for sentence in sentences]
         payloads = [self.source.encode(sentence) for sentence in sentences]
         received, outage = [""] * len(sentences), torch.ones(len(sentences), dtype=torch.bool)
@@ -97,7 +102,7 @@ class TextSeparation:
         fits[[place for group in groups.values() for place, _ in group]] = True
         return TextTransmission(
             received=tuple(received),
-            uses=torch.tensor(uses),
+            uses=torch.tensor(uses, dtype=torch.int64),
             tx_power=fits.float(),
             outage=outage,
             stats={

@@ -13,8 +13,9 @@ from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from vqlink.config.schema import Recipe, TextSource
+from vqlink.config.schema import Recipe
 from vqlink.config.text import recipe_tokenizer
+from vqlink.config.text_parts import TextSource
 from vqlink.links.bits import LONGEST
 from vqlink.protocols import VqlinkError
 from vqlink.sources.crops import RandomCrops

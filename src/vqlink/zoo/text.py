@@ -15,8 +15,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from vqlink.config.channels import channel_name
-from vqlink.config.schema import BinaryConfig, Recipe
+from vqlink.config.schema import Recipe
 from vqlink.config.text import TOKENIZER_NAME, load_text_code, save_text_weights
+from vqlink.config.text_parts import BinaryConfig
 from vqlink.config.weights import MODEL_NAME, read_config, read_tensors, sha256_of
 from vqlink.metrics.text import token_accuracy
 from vqlink.protocols import Point, VqlinkError

@@ -10,7 +10,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.transformer import Cache, DecoderLayer, length_mask, positions
+from vqlink.layers.transformer import (
+    Cache,
+    DecoderLayer,
+    TransformerSize,
+    length_mask,
+    positions,
+)
 
 _WORD, _SYMBOL, _BEFORE, _SHARPNESS = 0.25, 3.0, 0.1, 3.0
 """At the start: sizes of words, of received symbols, of the token before, and of the last norm."""
@@ -25,21 +31,12 @@ class TransformerTextDecoder(nn.Module):
     Args:
         vocabulary: number of tokens; input and output share their embedding.
         channels: Q, received values a token.
-        width, heads, depth, dropout, longest: as in the encoder.
+        size: as of the encoder.
     """
 
-    def __init__(
-        self,
-        vocabulary: int,
-        channels: int,
-        *,
-        width: int = 768,
-        heads: int = 6,
-        depth: int = 2,
-        dropout: float = 0.1,
-        longest: int = 64,
-    ) -> None:
+    def __init__(self, vocabulary: int, channels: int, size: TransformerSize) -> None:
         super().__init__()
+        width = size.width
         self.vocabulary = vocabulary
         self.embedding = nn.Embedding(vocabulary + 1, width)  # the last one starts a sentence
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(width))
@@ -47,13 +44,15 @@ class TransformerTextDecoder(nn.Module):
         self.before = nn.Linear(width, width)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.register_buffer(
-            "position", positions(longest, width, clear=channels), persistent=False
+            "position", positions(size.longest, width, clear=channels), persistent=False
         )
         self.symbols = nn.Linear(channels, width)
-        self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            DecoderLayer(width, size.heads, size.dropout) for _ in range(size.depth)
+        )
         self.norm = nn.LayerNorm(width)
         nn.init.constant_(self.norm.weight, _SHARPNESS)
-        self.drop = nn.Dropout(dropout)
+        self.drop = nn.Dropout(size.dropout)
 
     @torch.no_grad()
     def start_as_receiver_of(self, code: Tensor) -> None:
@@ -116,7 +115,7 @@ class TransformerTextDecoder(nn.Module):
         for place in range(received.shape[1]):
             token = state.step(place, token).argmax(dim=-1)
             decided.append(token)
-        return torch.stack(decided, dim=1) if decided else received.new_zeros((0, 0)).long()
+        return torch.stack(decided, dim=1) if decided else lengths.new_zeros((len(lengths), 0))
 
     @torch.no_grad()
     def beam(self, received: Tensor, lengths: Tensor, beams: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from vqlink.layers.band_gains import BandGains
@@ -23,10 +22,10 @@ class Compander(nn.Module):
         self.gains = BandGains(coefficients, hidden=hidden)
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
-        latents: Tensor = x * self.gains(x, snr_db) * _companded(x)
+        latents: Tensor = x * self.gains(x, snr_db) * _start(x)
         return latents
 
 
-def _companded(x: Tensor) -> Tensor:
-    """Half the loudness in dB of each frame is taken off to begin with."""
-    return (x.square().mean(dim=-1, keepdim=True) + 1e-4) ** -0.25 * torch.ones_like(x)
+def _start(x: Tensor) -> Tensor:
+    """(B, F, 1) gains that take half the loudness in dB off each frame to begin with."""
+    return (x.square().mean(dim=-1, keepdim=True) + 1e-4) ** -0.25

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.transformer import EncoderLayer, length_mask, positions
+from vqlink.layers.transformer import EncoderLayer, TransformerSize, length_mask, positions
 
 
 class TransformerTextEncoder(nn.Module):
@@ -18,34 +18,26 @@ class TransformerTextEncoder(nn.Module):
     Args:
         vocabulary: number of tokens.
         channels: Q, latent values a token; fewer than the width.
-        width, heads, depth, dropout: of the transformer; the paper has 768, 6, 2 and 0.1.
-        longest: most tokens of a sentence.
+        size: of the transformer; its positions are tokens.
     """
 
-    def __init__(
-        self,
-        vocabulary: int,
-        channels: int,
-        *,
-        width: int = 768,
-        heads: int = 6,
-        depth: int = 2,
-        dropout: float = 0.1,
-        longest: int = 64,
-    ) -> None:
+    def __init__(self, vocabulary: int, channels: int, size: TransformerSize) -> None:
         super().__init__()
+        width = size.width
         self.channels = channels
         self.embedding = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(width))
         self.scale = math.sqrt(width)
         self.register_buffer(
-            "position", positions(longest, width, clear=channels), persistent=False
+            "position", positions(size.longest, width, clear=channels), persistent=False
         )
-        self.layers = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, size.heads, size.dropout) for _ in range(size.depth)
+        )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels)
         self._start_as_a_random_code()
-        self.drop = nn.Dropout(dropout)
+        self.drop = nn.Dropout(size.dropout)
 
     @torch.no_grad()
     def _start_as_a_random_code(self) -> None:
