@@ -54,21 +54,22 @@ def measure(
 
     The noise belongs to (seed, point, repeat, sample) alone, so that every system meets the same.
     """
-    snr_db = float(torch.as_tensor(point.snr_db))
-    noise = stream(seed, "channel", snr_db, repeat, sample)
+    axis = "probability" if point.snr_db is None else "snr_db"
+    value = float(getattr(point, axis))
+    noise = stream(seed, "channel", value, repeat, sample)
     batch = image[None].to(torch.float32).contiguous()
     sent = system.transceiver.transmit(batch, point, generator=noise)
     height, width = image.shape[1:]
     tx_power, uses = float(sent.tx_power[0]), int(sent.uses[0])
     labels: dict[str, str | float] = {**sent.labels}
-    labels |= {name: float(value[0]) for name, value in sent.stats.items()}
+    labels |= {name: float(stat[0]) for name, stat in sent.stats.items()}
     rows = tuple(
         Row(
             system=system.name,
             recipe=system.recipe,
             weights=system.weights,
             channel=channel,
-            point={"snr_db": snr_db},
+            point={axis: value},
             repeat=repeat,
             sample=sample,
             metric=metric.name,
