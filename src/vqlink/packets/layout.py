@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 
 _TRIED = 64
 _GOLDEN = 0.618
+_FAR, _SLACK = 4, 8
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Layout:
 
     def read(self, payload: bytes, maps: Sequence[NDArray[np.int16]], sequence: int) -> bool:
         """Put a packet's cells into ``maps``; False, and nothing done, where it doesn't fit."""
-        if len(payload) != self.payload_bytes(sequence):
+        if not self._plausible(payload) or len(payload) != self.payload_bytes(sequence):
             return False
         ones = np.unpackbits(np.frombuffer(payload, np.uint8))
         counts = [len(self.cells(scale, sequence)) for scale in range(len(self.bits))]
@@ -77,6 +78,12 @@ class Layout:
             numbers = part @ (1 << np.arange(bits - 1, -1, -1))
             maps[scale].reshape(-1)[self.cells(scale, sequence)] = numbers
         return True
+
+    def _plausible(self, payload: bytes) -> bool:
+        """Whether the length is near the mean: what is far off is refused without any work."""
+        whole = sum(h * w * b for (h, w), b in zip(self.shapes, self.bits, strict=True))
+        mean = whole / 8 / self.total
+        return mean / _FAR - _SLACK <= len(payload) <= mean * _FAR + _SLACK
 
 
 def plan_layout(
