@@ -73,7 +73,7 @@ def test_two_processes_with_losses(tmp_path: Path, photo: Path) -> None:
     assert got["received"] == sent["packets"] - sent["dropped"]
     assert (got["packets"], got["size"]) == (sent["packets"], [192, 160])
     code, image = packet_code(150), read_image(photo)
-    kept = arrivals(sent["packets"], Point(probability=0.2), stream(3, "udp", 0.2))
+    kept = arrivals(sent["packets"], Point(probability=0.2), stream(3, "udp"))
     assembly = code.assembly()
     for one, here in zip(code.to_datagrams(image), kept, strict=True):
         if here:
@@ -149,6 +149,8 @@ def test_a_port_in_use_and_one_where_nothing_listens(
 BAD = {
     "tx neither": ("tx {photo}", "--udp"),
     "tx both": ("tx {photo} -o {tmp}/a.sigmf-data --udp 127.0.0.1:5", "either"),
+    "tx rho": ("tx {photo} --udp 127.0.0.1:5 --rho 1/6", "--rho"),
+    "tx loss of a file": ("tx {photo} -o {tmp}/a.sigmf-data --loss 0.1", "vqlink channel"),
     "tx address": ("tx {photo} --udp 127.0.0.1", "HOST:PORT"),
     "tx port 0": ("tx {photo} --udp 127.0.0.1:0", "port 0"),
     "tx host": ("tx {photo} --udp nobody.invalid:5", "nobody.invalid"),

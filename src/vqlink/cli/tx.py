@@ -49,7 +49,11 @@ def tx_command(
 ) -> None:
     """Send INPUT into a SigMF recording, OUT.sigmf-data and its .sigmf-meta, or over UDP."""
     if (udp is None) == (out is None):
-        raise VqlinkError("name either a recording, -o OUT.sigmf-data, or --udp HOST:PORT")
+        raise VqlinkError("name either a recording, --out OUT.sigmf-data, or --udp HOST:PORT")
+    if udp is not None and rho is not None:
+        raise VqlinkError("--rho is for recordings: over --udp an index code has one rate")
+    if udp is None and loss:
+        raise VqlinkError("--loss drops packets of --udp; for recordings there is vqlink channel")
     if udp is not None:
         from vqlink.cli.udp import transmit_udp
 

@@ -46,7 +46,7 @@ def transmit_udp(
     code = opened.transceiver
     assert isinstance(code, PacketCode)
     datagrams = code.to_datagrams(image)
-    kept = arrivals(len(datagrams), Point(probability=loss), stream(seed, "udp", loss))
+    kept = arrivals(len(datagrams), Point(probability=loss), stream(seed, "udp"))
     sent = [one for one, here in zip(datagrams, kept, strict=True) if here]
     seconds = send_datagrams(sent, address, bits_per_second=1e6 * mbit)
     size = [image.shape[2], image.shape[1]]

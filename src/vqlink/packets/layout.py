@@ -20,7 +20,7 @@ from vqlink.packets.header import MAX_PACKETS
 Ints = NDArray[np.int64]
 
 _TRIED = 64
-_GOLDEN = 0.618
+_GOLDEN = 618  # thousandths
 _FAR, _SLACK = 4, 8
 
 
@@ -116,7 +116,7 @@ def lattice_step(total: int) -> int:
     Its shortest vector (rows, columns) with columns + step * rows = 0 mod total is the distance
     of a packet's cells.
     """
-    middle = round(_GOLDEN * total)
+    middle = (_GOLDEN * total + 500) // 1000
     tried = range(max(1, middle - _TRIED), max(2, min(total, middle + _TRIED + 1)))
     return max(tried, key=lambda step: _shortest(total, step))
 

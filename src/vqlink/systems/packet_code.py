@@ -62,6 +62,7 @@ class PacketCode:
         self.code, self.weights, self.datagram = code, weights, datagram
         self.interleaved = interleaved
         self.concealment: Concealment = concealment
+        self._sent: tuple[Tensor, list[bytes]] | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +83,15 @@ class PacketCode:
 
     @torch.no_grad()
     def to_datagrams(self, image: Tensor) -> list[bytes]:
-        """A picture (3, H, W) float32 in [0, 1] -> its packets in order."""
+        """A picture (3, H, W) float32 in [0, 1] -> its packets in order.
+
+        Those of the last picture are kept: a sweep over loss rates asks for the same again.
+        """
+        if self._sent is None or not torch.equal(self._sent[0], image):
+            self._sent = image.clone(), self._encoded(image)
+        return list(self._sent[1])
+
+    def _encoded(self, image: Tensor) -> list[bytes]:
         height, width = image.shape[1:]
         layout = self._layout(height, width)
         maps = [found[0].cpu().numpy().astype(np.int16) for found in self.code.encode(image[None])]

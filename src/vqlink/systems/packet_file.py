@@ -55,7 +55,8 @@ class PacketFile:
         budget: packets of a picture and their size.
         protected: under RaptorQ.
         rate: source packets of all; None: the most at which, at the point's loss rate, no more
-            than one picture of a hundred fails. Its sender is told the loss rate, as no other is.
+            than one picture of a hundred fails, or, where nothing fits into these, the fewest into
+            which something fits. Its sender is told the loss rate, as no other is.
     """
 
     def __init__(
@@ -116,13 +117,16 @@ class PacketFile:
         height, width = image.shape[1:]
         packets, size = self.budget(height, width)
         probability = float(point.rate(1)[0])
-        source = self._source(packets, probability) if self.protected else packets
+        source = self._source(packets, probability)
         room = size - HEADER_BYTES
         if self.protected:
             room = (room - _RAPTORQ_HEAD) // _ALIGN * _ALIGN
         mask = arrivals(packets, point, generator)
         lost = packets - sum(mask)
         fit = self._fit(image, source * room)
+        while fit is None and source < packets and self.rate is None:
+            source += 1
+            fit = self._fit(image, source * room)
         payload = fit.payload if fit else b""
         decoded = None
         if fit is not None:
@@ -137,6 +141,8 @@ class PacketFile:
         )
 
     def _source(self, packets: int, probability: float) -> int:
+        if not self.protected:
+            return packets
         if self.rate is not None:
             return max(1, math.floor(packets * self.rate))
         return source_packets(packets, probability)
