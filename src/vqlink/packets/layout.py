@@ -51,9 +51,19 @@ class Layout:
         return -(-count // 8)
 
     def cells(self, scale: int, sequence: int) -> Ints:
-        """Places of one packet's cells in the raster of a scale, ascending."""
-        order, starts = _dealt(*self.shapes[scale], self.total, self.interleaved)
-        return order[starts[sequence] : starts[sequence + 1]]
+        """Places of one packet's cells in the raster of a scale, ascending.
+
+        Worked out for each packet: tables of a large picture would stop a receiver for seconds
+        when its first packet comes.
+        """
+        rows, columns = self.shapes[scale]
+        if not self.interleaved:
+            start, end = (-(-rows * columns * p // self.total) for p in (sequence, sequence + 1))
+            return np.arange(start, end)
+        each = np.arange(rows)
+        first = (sequence - lattice_step(self.total) * each) % self.total
+        there = first[:, None] + self.total * np.arange(-(-columns // self.total))
+        return (columns * each[:, None] + there)[there < columns]
 
     def write(self, maps: Sequence[NDArray[np.int16]], sequence: int) -> bytes:
         """The payload of one packet: its cells scale by scale, the highest bit first."""
@@ -66,17 +76,17 @@ class Layout:
 
     def read(self, payload: bytes, maps: Sequence[NDArray[np.int16]], sequence: int) -> bool:
         """Put a packet's cells into ``maps``; False, and nothing done, where it doesn't fit."""
-        if not self._plausible(payload) or len(payload) != self.payload_bytes(sequence):
+        if not self._plausible(payload):
             return False
+        places = [self.cells(scale, sequence) for scale in range(len(self.bits))]
+        sizes = [len(cells) * bits for cells, bits in zip(places, self.bits, strict=True)]
         ones = np.unpackbits(np.frombuffer(payload, np.uint8))
-        counts = [len(self.cells(scale, sequence)) for scale in range(len(self.bits))]
-        ends = np.cumsum([0, *(n * b for n, b in zip(counts, self.bits, strict=True))])
-        if ones[ends[-1] :].any():
+        if len(ones) != sum(sizes) + -sum(sizes) % 8 or ones[sum(sizes) :].any():
             return False
+        parts = np.split(ones, np.cumsum(sizes))
         for scale, bits in enumerate(self.bits):
-            part = ones[ends[scale] : ends[scale + 1]].reshape(-1, bits)
-            numbers = part @ (1 << np.arange(bits - 1, -1, -1))
-            maps[scale].reshape(-1)[self.cells(scale, sequence)] = numbers
+            numbers = parts[scale].reshape(-1, bits) @ (1 << np.arange(bits - 1, -1, -1))
+            maps[scale].reshape(-1)[places[scale]] = numbers
         return True
 
     def _plausible(self, payload: bytes) -> bool:
@@ -141,11 +151,3 @@ def _owners(rows: int, columns: int, total: int, interleaved: bool) -> Ints:
     step = lattice_step(total)
     owners: Ints = (np.arange(columns) + step * np.arange(rows)[:, None]) % total
     return owners.ravel()
-
-
-@lru_cache(maxsize=16)
-def _dealt(rows: int, columns: int, total: int, interleaved: bool) -> tuple[Ints, Ints]:
-    """Cells sorted by packet, and where each packet starts among them."""
-    owners = _owners(rows, columns, total, interleaved)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=total))])
-    return np.argsort(owners, kind="stable"), starts
