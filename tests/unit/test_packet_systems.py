@@ -18,10 +18,11 @@ from vqlink.protocols import Point, Transceiver
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 from vqlink.systems.concealment import CONCEALMENTS, Concealment, conceal
-from vqlink.systems.packet_code import PacketCode
+from vqlink.systems.packet_code import PacketCode, arrivals
 from vqlink.systems.packet_file import PacketFile, parse_packet_file, source_packets
 
 SIZE = (120, 152)
+LOSS = Point(probability=0.2)
 
 
 def code(**settings: object) -> PacketCode:
@@ -186,6 +187,16 @@ def test_bare_files_break_at_the_first_loss(picture: torch.Tensor) -> None:
     broken = link.transmit(picture, Point(probability=0.15), generator=stream(1, "loss"))
     assert float(broken.stats["packets_lost"][0]) > 0
     assert float(psnr(whole.received, picture)[0]) > float(psnr(broken.received, picture)[0]) + 2
+
+
+def test_what_a_cut_file_lacks_is_mid_grey(picture: torch.Tensor) -> None:
+    link = parse_packet_file("hevc+packets", lambda h, w: (10, 250))
+    first_loss = [True] * 4 + [False]
+    seed = next(s for s in range(99) if arrivals(10, LOSS, stream(s, "x"))[:5] == first_loss)
+    sent = link.transmit(picture, LOSS, generator=stream(seed, "x"))
+    corner = sent.received[0, :, -8:, -8:]
+    assert torch.equal(corner, torch.full_like(corner, 128 / 255))
+    assert float((sent.received[0, :, :16] - picture[0, :, :16]).abs().mean()) < 0.1
 
 
 @pytest.mark.parametrize("packets", [1, 8, 35])

@@ -49,7 +49,7 @@ _NOTES = (
     "packets of at most 1,200 bytes, a header of 30 counted, for all; a file's packets are all as "
     "large as the code's largest, which is up to 3 bytes a packet in its favour",
     "bare files (+packets) are decoded up to the first lost packet: a progressive JPEG is then "
-    "coarser, HEVC is black from there on; a file that does not decode is mid-grey and counts",
+    "coarser, HEVC mid-grey from there on; a file that does not decode is mid-grey and counts",
     "+raptorq: RFC 6330 by the package raptorq; without a rate its sender is told the loss rate "
     "and takes the largest file of which at most 1 % fail (where none is small enough, the "
     "smallest), with @4/5 a fifth of the packets is always repair",

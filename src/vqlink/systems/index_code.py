@@ -209,14 +209,17 @@ class IndexCode(nn.Module):
             ],
             dim=1,
         )
-        extras = [None] * len(codebooks) if stand_ins is None else list(stand_ins)
+        tables: list[Tensor | None] = [None] * len(codebooks)
+        if stand_ins is not None:
+            pairs = zip(codebooks, stand_ins, strict=True)
+            tables = [torch.cat([q.codebook.detach(), extra]) for q, extra in pairs]
 
         def image(part: Tensor) -> Tensor:
             scales = [z[:, 0].round().long() for z in self._from_cells(part)]
             return self._decoder(
                 [
-                    _look_up(q, scale, extra)
-                    for q, scale, extra in zip(codebooks, scales, extras, strict=True)
+                    _look_up(q, scale, table)
+                    for q, scale, table in zip(codebooks, scales, tables, strict=True)
                 ]
             )
 
@@ -384,11 +387,10 @@ def _expected(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor
     return expected.reshape(*llr.shape[:-1], -1)
 
 
-def _look_up(quantizer: VectorQuantizer, indices: Tensor, extra: Tensor | None) -> Tensor:
-    if extra is not None and len(extra):
-        values = torch.cat([quantizer.codebook.detach(), extra])[indices.clamp_min(0)]
-    else:
-        values = quantizer.decode(indices.clamp_min(0))
+def _look_up(quantizer: VectorQuantizer, indices: Tensor, table: Tensor | None) -> Tensor:
+    """(..., D) from the codebook, or from a table that goes on where it ends."""
+    found = indices.clamp_min(0)
+    values = quantizer.decode(found) if table is None else table[found]
     if not bool((indices < 0).any()):
         return values
     mean = quantizer.codebook.detach().mean(dim=0)

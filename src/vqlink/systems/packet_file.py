@@ -34,7 +34,8 @@ _RAPTORQ_HEAD = 4  # bytes of RFC 6330's payload id
 _ALIGN = 8
 _FAILURES = 0.01  # of pictures, that a sender who knows the loss rate accepts
 _SPARE = 1  # symbols beyond k, with which decoding fails once in ten thousand times
-_GREY = 128 / 255
+_GREY = 128
+_UNDECODED = (0, 135, 0)  # what libde265 leaves, YCbCr of zeros, in RGB
 _END_OF_IMAGE = b"\xff\xd9"
 
 
@@ -133,7 +134,7 @@ class PacketFile:
             read = _through_raptorq if self.protected else _before_first_loss
             decoded = self._decoded(read(payload, room, source, mask), height, width)
         return _Arrived(
-            image=torch.full_like(image, _GREY) if decoded is None else decoded,
+            image=torch.full_like(image, _GREY / 255) if decoded is None else decoded,
             outage=decoded is None,
             payload_bytes=len(payload),
             packets_lost=lost,
@@ -162,9 +163,13 @@ class PacketFile:
         if self.codec.name == "jpeg":  # libjpeg fills up what a marker of the end cuts off
             payload += _END_OF_IMAGE
         try:
-            return self.codec.decode(payload, height, width).float() / 255
+            pixels = self.codec.decode(payload, height, width)
         except CodecError:
             return None
+        if self.codec.name == "hevc":  # grey is a better guess
+            missing = (pixels == torch.tensor(_UNDECODED)[:, None, None]).all(dim=0)
+            pixels[:, missing] = _GREY
+        return pixels.float() / 255
 
 
 def source_packets(packets: int, probability: float) -> int:
