@@ -189,7 +189,8 @@ def test_bare_files_break_at_the_first_loss(picture: torch.Tensor) -> None:
     assert float(psnr(whole.received, picture)[0]) > float(psnr(broken.received, picture)[0]) + 2
 
 
-def test_what_a_cut_file_lacks_is_mid_grey(picture: torch.Tensor) -> None:
+def test_what_a_cut_file_lacks_is_mid_grey() -> None:
+    picture = smooth_picture(256, 256)[None]
     link = parse_packet_file("hevc+packets", lambda h, w: (10, 250))
     first_loss = [True] * 4 + [False]
     seed = next(s for s in range(99) if arrivals(10, LOSS, stream(s, "x"))[:5] == first_loss)
