@@ -79,12 +79,15 @@ def _filled(flat: Tensor, codebook: Tensor, how: Concealment) -> tuple[Tensor, T
         case "nearest":
             return _nearest(flat), codebook[:0]
         case "blend":
-            numbers, places = flat.clone(), lost.nonzero()
-            numbers[lost] = size + torch.arange(len(places))
-            near = codebook[_nearest(flat)[lost]]
+            arrived = functional.max_pool2d(
+                (~lost).float()[None], 2 * _REACH + 1, stride=1, padding=_REACH
+            )[0]
+            blended = lost & (arrived > 0)
+            numbers, places = _nearest(flat), blended.nonzero()
+            numbers[blended] = size + torch.arange(len(places))
             padded = functional.pad(flat, (_REACH,) * 4, value=-1)
-            parts = zip(torch.split(places, _CHUNK), torch.split(near, _CHUNK), strict=True)
-            return numbers, torch.cat([_blend(padded, codebook, *part) for part in parts])
+            parts = [_blend(padded, codebook, part) for part in torch.split(places, _CHUNK)]
+            return numbers, torch.cat(parts)
         case _:
             assert_never(how)
 
@@ -96,7 +99,7 @@ def _nearest(flat: Tensor) -> Tensor:
     return flat[torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
 
 
-def _blend(padded: Tensor, codebook: Tensor, places: Tensor, otherwise: Tensor) -> Tensor:
+def _blend(padded: Tensor, codebook: Tensor, places: Tensor) -> Tensor:
     """(n, 2) places -> (n, D) weighted means of the codewords around them."""
     rows = torch.arange(len(places))
     weights = torch.zeros(len(places), len(codebook) + 1)  # the last column is that of -1
@@ -104,5 +107,4 @@ def _blend(padded: Tensor, codebook: Tensor, places: Tensor, otherwise: Tensor) 
         found = padded[places[:, 0] + i + _REACH, places[:, 1] + j + _REACH]
         weights[rows, found] += 1 / (i * i + j * j) ** 2
     weights = weights[:, :-1]
-    total = weights.sum(dim=1, keepdim=True)
-    return torch.where(total > 0, weights @ codebook / total.clamp_min(1e-9), otherwise)
+    return weights / weights.sum(dim=1, keepdim=True) @ codebook
