@@ -150,6 +150,16 @@ def test_what_stands_in() -> None:
     assert first("mean", torch.tensor([[[-1, -1, -1]]])) == 4.5
 
 
+def test_a_nearly_empty_map_takes_little() -> None:
+    """Of one cell that arrived, its 24 neighbours are blends and all others that very codeword."""
+    sparse = torch.full((1, 60, 80), -1)
+    sparse[0, 30, 40] = 2
+    made = conceal([sparse], [quantizer()], "blend")
+    assert made.stand_ins[0].shape == (24, 3)
+    assert torch.allclose(made.stand_ins[0], quantizer().codebook[2].expand(24, 3))
+    assert int((made.indices[0] == 2).sum()) == 60 * 80 - 24
+
+
 def test_files_get_the_codes_bytes() -> None:
     names = ("vqdeepsc-3", "hevc+raptorq", "jpeg+packets")
     first, *files = (s.transceiver for s in open_packet_systems(names, datagram=300))
