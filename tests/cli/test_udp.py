@@ -207,3 +207,18 @@ def test_send_over_packets(capsys: pytest.CaptureFixture[str], tmp_path: Path, p
     for name in (f"{SYSTEM}.png", "jpeg_raptorq.png", "sent.png", "rows.jsonl", "side-by-side.png"):
         assert (tmp_path / name).exists()
     assert call(capsys, *words)[0] == 0
+
+
+def test_without_raptorq(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "raptorq", None)
+    monkeypatch.setattr("vqlink.evaluation.packets.find_spec", lambda name: None)
+    words = ("send", photo, "--system", SYSTEM, "--channel", "packet", "--erasure", 0)
+    status, text, errors = call(capsys, *words, "--out", tmp_path)
+    assert status == 0, errors
+    assert "hevc+packets" in text
+    assert "pip install 'vqlink[packets]'" in text
+    status, _, error = call(capsys, *words, "--out", tmp_path, "--against", "jpeg+raptorq")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "pip install 'vqlink[packets]'" in error

@@ -20,7 +20,7 @@ from vqlink.packets.udp import parse_address
 from vqlink.sources.images import MAX_PIXELS
 from vqlink.systems.packet_code import PacketCode
 
-FAST, SLOW = 200, 100_000
+FAST, SLOW = 200, 20_000
 
 
 @cache
@@ -70,7 +70,7 @@ FIELDS = st.tuples(
 )
 
 
-@pytest.mark.parametrize("examples", [60, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [60, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_hostile_sender_with_a_right_crc(examples: int) -> None:
     """Any header values of a known system: a verdict, in bounded time and memory."""
 

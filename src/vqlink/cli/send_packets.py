@@ -47,7 +47,7 @@ def send_packets_command(
     from rich.console import Console
 
     from vqlink.config.channels import PacketErasureConfig, channel_name, parse_channel
-    from vqlink.evaluation.packets import AGAINST, DEFAULT_CODE, open_packet_systems
+    from vqlink.evaluation.packets import DEFAULT_CODE, default_files, open_packet_systems
     from vqlink.evaluation.send import send_at
     from vqlink.protocols import Point
     from vqlink.sources.images import open_image
@@ -58,7 +58,7 @@ def send_packets_command(
     if ":" not in channel:
         config = PacketErasureConfig(packet_size=DEFAULT_DATAGRAM)
     image = open_image(source)
-    names = [*(systems or [DEFAULT_CODE]), *(AGAINST if against is None else against)]
+    names = [*(systems or [DEFAULT_CODE]), *(default_files() if against is None else against)]
     opened = open_packet_systems(list(dict.fromkeys(names)), datagram=config.packet_size)
     check_folder(out)
     name = channel_name(config)
@@ -72,6 +72,8 @@ def send_packets_command(
         print_json({"rows": [_json_row(arrival, name, erasure) for arrival in arrivals]})
         return
     _print_table(arrivals, f"{source} over {name}, each packet lost with probability {erasure:g}")
+    if against is None and "hevc+raptorq" not in names:
+        print("\nHEVC under an erasure code beside it: pip install 'vqlink[packets]'")
     print(f"\nPictures and rows are in {out}; open {out / 'side-by-side.png'}")
 
 

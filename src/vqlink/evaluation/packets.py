@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from vqlink.systems.packet_file import parse_packet_file
 from vqlink.zoo.catalogue import entries, load_system
 
 DEFAULT_CODE = "vqdeepsc-4"
-AGAINST = ("hevc+raptorq", "jpeg+packets")
 
 
 def open_packet_code(
@@ -66,6 +66,12 @@ def open_packet_systems(names: Sequence[str], *, datagram: int) -> tuple[System,
         codes[name] if name in codes else System(name, parse_packet_file(name, budget))
         for name in names
     )
+
+
+def default_files() -> tuple[str, ...]:
+    """Files to compare with where none are named: under RaptorQ if it is installed, and bare."""
+    best = "hevc+packets" if find_spec("raptorq") is None else "hevc+raptorq"
+    return best, "jpeg+packets"
 
 
 def index_codes() -> tuple[str, ...]:
