@@ -40,6 +40,7 @@ def main() -> None:
         "vqdeepsc": "vqdeepsc",
         "soft-vqvae": "vqvae-awgn",
         "text": "text",
+        "packets": "packet",
     }
     for page, prefix in pages.items():
         fill(ROOT / "docs" / f"{page}.md", documents(prefix))

@@ -22,7 +22,7 @@ LAYERS = (
     {"errors", "units", "rng", "protocols"},
     {
         "sources", "encoders", "quantizers", "links", "channels", "digital", "decoders", "metrics",
-        "layers", "air", "priors",
+        "layers", "air", "packets", "priors",
     },
     {"systems"},
     {"config", "recipes"},

@@ -1,4 +1,4 @@
-"""``vqlink rx``: the pictures in a recording of complex baseband samples."""
+"""``vqlink rx``: the pictures in a recording of complex baseband samples, or in UDP packets."""
 
 from __future__ import annotations
 
@@ -20,26 +20,43 @@ OUTAGE = 3
 
 
 def rx_command(
-    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="a .sigmf-data file")],
     out: Annotated[Path, typer.Option("-o", "--out", help="PNG of the first frame's picture")],
+    recording: Annotated[
+        Path | None, typer.Argument(metavar="RECORDING", help="a .sigmf-data file")
+    ] = None,
     system: Annotated[
         list[str] | None, typer.Option(help="weights folders to know beside the zoo; repeatable")
     ] = None,
     sps: Annotated[
         int | None, typer.Option(help="samples a symbol; left out: what the meta file says, or 4")
     ] = None,
+    udp: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="listen there for one picture")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="UDP: seconds to wait in all")] = 30.0,
+    silence: Annotated[
+        float, typer.Option(help="UDP: seconds without a new packet that end a picture")
+    ] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON alone")] = False,
 ) -> int:
-    """Receive every frame in RECORDING.
+    """Receive every frame in RECORDING, or one picture over UDP.
 
     The picture of frame k, from the second on, is OUT with -k before its ending. Exit status 0:
     all frames were received; 3: an outage, which is no frame, or one whose header or payload could
     not be decoded or that is cut off; 2: a mistake, such as a system that is not known here.
     """
+    if (udp is None) == (recording is None):
+        raise VqlinkError("name either a RECORDING or --udp HOST:PORT")
     if sps is not None and not 2 <= sps <= 64:
         raise VqlinkError(f"--sps lies between 2 and 64, not {sps}")
     if out.suffix.lower() != ".png":
         raise VqlinkError(f"-o {out}: images are written as PNG; let the name end in .png")
+    if udp is not None:
+        from vqlink.cli.udp import receive_udp
+
+        receive_udp(udp, out, system or [], seconds=timeout, silence=silence, as_json=as_json)
+        return 0
+    assert recording is not None
     from rich.console import Console
 
     from vqlink.air.sigmf import read_recording

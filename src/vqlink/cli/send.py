@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqlink.cli.options import check_folder, check_snr, file_name, note_command, print_json
+from vqlink.cli.send_packets import is_packet_channel, send_packets_command
 from vqlink.cli.send_speech import is_recording, send_recording
 from vqlink.cli.send_text import is_text, send_text_command
 from vqlink.errors import VqlinkError
@@ -36,7 +37,7 @@ def send_command(
     system: Annotated[
         list[str] | None, typer.Option(help="zoo name, weights folder or link; repeatable")
     ] = None,
-    channel: Annotated[str, typer.Option(help="awgn, rayleigh, rician:k=4, rayleigh-fast, ...")] = (
+    channel: Annotated[str, typer.Option(help="awgn, rayleigh, rician:k=4, packet:1200, ...")] = (
         "awgn"
     ),
     snr: Annotated[float, typer.Option(help="Es/N0 in dB")] = 10.0,
@@ -48,7 +49,9 @@ def send_command(
     ] = None,
     out: Annotated[Path, typer.Option(help="folder for pictures, rows and report")] = Path("out"),
     seed: Annotated[int, typer.Option(help="of the channel's noise")] = 0,
-    erasure: Annotated[float | None, typer.Option(help="text over bec: its probability")] = None,
+    erasure: Annotated[
+        float | None, typer.Option(help="text over bec, pictures over packet: its probability")
+    ] = None,
     flip: Annotated[float | None, typer.Option(help="text over bsc: its probability")] = None,
     modem: Annotated[str | None, typer.Option(help="text over symbols: bpsk or qpsk")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print rows as JSON alone")] = False,
@@ -76,8 +79,17 @@ def send_command(
             against=against, out=out, seed=seed, as_json=as_json,
         )  # fmt: skip
         return
+    if is_packet_channel(channel) and (flip, modem) == (None, None):
+        send_packets_command(
+            source, system, channel, erasure=erasure, rho=rho, against=against, out=out, seed=seed,
+            as_json=as_json,
+        )  # fmt: skip
+        return
     if (erasure, flip, modem) != (None, None, None):
-        raise VqlinkError("--erasure, --flip and --modem are for a sentence or a .txt file")
+        raise VqlinkError(
+            "--flip and --modem are for a sentence or a .txt file, --erasure also for a picture "
+            "over --channel packet"
+        )
     check_snr([snr])
     from vqlink.evaluation.systems import default_systems, open_channel, open_systems
     from vqlink.sources.images import open_image

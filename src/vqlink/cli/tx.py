@@ -1,4 +1,4 @@
-"""``vqlink tx``: a picture as a recording of complex baseband samples."""
+"""``vqlink tx``: a picture as a recording of complex baseband samples, or as UDP packets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ _WAVEFORMS = ("single-carrier", "ofdm")
 
 def tx_command(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="a picture, or sample:astronaut")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="ends in .sigmf-data")],
-    system: Annotated[str, typer.Option(help="zoo name, weights folder or link")] = (
-        "jscc-q64-awgn-1-12"
-    ),
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="ends in .sigmf-data")] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            help="zoo name, weights folder or link [default: jscc-q64-awgn-1-12; with --udp, "
+            "vqdeepsc-4]"
+        ),
+    ] = None,
     snr: Annotated[float, typer.Option(help="Es/N0 in dB that the sender prepares for")] = 10.0,
     rho: Annotated[
         str | None,
@@ -31,9 +35,34 @@ def tx_command(
     datatype: Annotated[str, typer.Option(help="cf32_le or ci16_le")] = "cf32_le",
     sps: Annotated[int, typer.Option(help="samples a symbol, 2 to 64")] = 4,
     symbol_rate: Annotated[float, typer.Option(help="symbols a second")] = 1e6,
+    udp: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="send packets there, not a recording")
+    ] = None,
+    datagram: Annotated[int, typer.Option(help="UDP: most bytes of a packet")] = 1200,
+    interleave: Annotated[
+        bool, typer.Option(help="UDP: neighbours in different packets, or bands")
+    ] = True,
+    loss: Annotated[float, typer.Option(help="UDP: probability to drop a packet")] = 0.0,
+    seed: Annotated[int, typer.Option(help="UDP: of the packets that are dropped")] = 0,
+    mbit: Annotated[float, typer.Option(help="UDP: Mbit/s")] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON alone")] = False,
 ) -> None:
-    """Send INPUT into a SigMF recording: OUT.sigmf-data and its .sigmf-meta."""
+    """Send INPUT into a SigMF recording, OUT.sigmf-data and its .sigmf-meta, or over UDP."""
+    if (udp is None) == (out is None):
+        raise VqlinkError("name either a recording, --out OUT.sigmf-data, or --udp HOST:PORT")
+    if udp is not None and rho is not None:
+        raise VqlinkError("--rho is for recordings: over --udp an index code has one rate")
+    if udp is None and loss:
+        raise VqlinkError("--loss drops packets of --udp; for recordings there is vqlink channel")
+    if udp is not None:
+        from vqlink.cli.udp import transmit_udp
+
+        transmit_udp(
+            source, system or "vqdeepsc-4", udp, datagram=datagram, interleaved=interleave,
+            loss=loss, seed=seed, mbit=mbit, as_json=as_json,
+        )  # fmt: skip
+        return
+    assert out is not None
     check_snr([snr])
     from vqlink.air.pulse import SPAN, shape
     from vqlink.air.sigmf import DATA, DATATYPES, write_recording
@@ -58,7 +87,7 @@ def tx_command(
     except ValueError as error:
         raise VqlinkError(str(error)) from None
     image = open_image(source)
-    (opened,) = open_systems([system], AWGNConfig(), ratio)
+    (opened,) = open_systems([system or "jscc-q64-awgn-1-12"], AWGNConfig(), ratio)
     sent = transmit_frame(image, opened.symbols, opened.weights, snr_db=snr, waveform=waveform)
     samples = shape(sent.chips, sps)
     write_recording(

@@ -6,7 +6,7 @@
 | ``rayleigh``, ``rayleigh-fast`` | Rayleigh, one h a message or one a symbol |
 | ``rician``, ``rician:k=10``, ``rician-fast:k=2`` | Rician; K is a linear power ratio |
 | ``bec``, ``bsc`` | binary erasure and binary symmetric channel |
-| ``packet``, ``packet:64`` | packet erasure, so many symbols a packet |
+| ``packet``, ``packet:64`` | packet erasure, so many symbols a packet (of pictures: bytes) |
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from typing import Protocol
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor
 
 from vqlink.errors import one_line
-from vqlink.protocols import TextTransmission, Transmission, VqlinkError
+from vqlink.protocols import Point, TextTransmission, Transmission, VqlinkError
 from vqlink.rng import stream
 
 POWER_TOLERANCE_DB = 0.1
@@ -109,6 +110,19 @@ class Figure:
     metric: str
     unit: str
     value: float
+
+
+def axis_of(point: Point) -> tuple[str, float]:
+    """The point's axis and its value as it was written: 0.6 stays 0.6, which a tensor rounds.
+
+    Raises:
+        ValueError: for a point that differs between messages.
+    """
+    axis = "probability" if point.snr_db is None else "snr_db"
+    value = getattr(point, axis)
+    if isinstance(value, Tensor) and value.ndim:
+        raise ValueError("messages that are compared are sent at one point")
+    return axis, float(value)
 
 
 def rows_of(

@@ -17,6 +17,7 @@ from vqlink.evaluation.rows import (
     Figure,
     Row,
     append_rows,
+    axis_of,
     drop_unfinished_line,
     read_rows,
     rows_of,
@@ -58,8 +59,7 @@ def measure(
 
     The noise belongs to (seed, point, repeat, sample) alone, so that every system meets the same.
     """
-    snr_db = float(torch.as_tensor(point.snr_db))
-    case = Case(channel, "snr_db", snr_db, sample, repeat, seed)
+    case = Case(channel, *axis_of(point), sample, repeat, seed)
     batch = image[None].to(torch.float32).contiguous()
     start = time.perf_counter()
     sent = system.transceiver.transmit(batch, point, generator=case.noise())

@@ -102,12 +102,26 @@ def send(
     progress: Report | None = None,
 ) -> tuple[Arrival, ...]:
     """Send one picture (3, H, W) by each system over the same noise."""
+    point = Point(snr_db=snr_db)
+    return send_at(image, systems, channel=channel, point=point, seed=seed, progress=progress)
+
+
+def send_at(
+    image: Tensor,
+    systems: Sequence[System],
+    *,
+    channel: str,
+    point: Point,
+    seed: int,
+    progress: Report | None = None,
+) -> tuple[Arrival, ...]:
+    """As :func:`send`, at any kind of point."""
     arrivals = []
     for system in systems:
         if progress is not None:
             progress(system.name)
         measured = measure(
-            system, image, "input", channel=channel, point=Point(snr_db=snr_db), repeat=0, seed=seed
+            system, image, "input", channel=channel, point=point, repeat=0, seed=seed
         )
         arrivals.append(arrival_of(measured.rows, measured.received, measured.seconds))
     return tuple(arrivals)

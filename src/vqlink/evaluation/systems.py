@@ -96,7 +96,7 @@ def symbol_channel(channel: ChannelConfig) -> SymbolChannel:
     if not isinstance(built, SymbolChannel) or built.point_kind != "snr_db":
         raise VqlinkError(
             f"channel {channel_name(channel)!r} has no SNR: images are sent over awgn, rayleigh or "
-            "rician (and their -fast forms)"
+            "rician (and their -fast forms), and by index codes over packets (`vqlink send`)"
         )
     return built
 

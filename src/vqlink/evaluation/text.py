@@ -17,7 +17,7 @@ from vqlink.config.load import recipe_hash
 from vqlink.config.text import text_channel
 from vqlink.errors import did_you_mean
 from vqlink.evaluation.kinds import check_kind
-from vqlink.evaluation.rows import VERSIONS, Case, Figure, Row, rows_of
+from vqlink.evaluation.rows import VERSIONS, Case, Figure, Row, axis_of, rows_of
 from vqlink.links.bits import BitsLink
 from vqlink.metrics.text import TEXT_METRICS, TextMetric
 from vqlink.protocols import Point, TextTransceiver, TextTransmission, VqlinkError
@@ -161,7 +161,7 @@ def send_text(
         VqlinkError: for an unknown metric, or one whose package isn't installed.
     """
     chosen = _metrics(metrics)
-    axis, value = _axis(point)
+    axis, value = axis_of(point)
     cases = [
         Case(channel_name(channel), axis, value, str(i), 0, seed) for i in range(len(sentences))
     ]
@@ -202,19 +202,6 @@ def _metrics(names: Sequence[str] | None) -> list[TextMetric]:
     return [metric for metric in TEXT_METRICS if metric.name in names]
 
 
-def _axis(point: Point) -> tuple[str, float]:
-    """The point's axis and its value as it was written: 0.6 stays 0.6, which a tensor rounds.
-
-    Raises:
-        ValueError: for a point that differs between sentences.
-    """
-    axis = "probability" if point.snr_db is None else "snr_db"
-    value = getattr(point, axis)
-    if isinstance(value, Tensor) and value.ndim:
-        raise ValueError("sentences that are compared are sent at one point")
-    return axis, float(value)
-
-
 @torch.no_grad()
 def teacher_forced(
     code: TextCode, sentences: Sequence[str], point: Point, *, seed: int = 0
@@ -230,7 +217,7 @@ def teacher_forced(
     """
     assert code.tokenizer is not None
     sent = [code.tokens(sentence) for sentence in sentences]
-    (_, value) = _axis(point)
+    (_, value) = axis_of(point)
     noise = [stream(seed, "channel", value, 0, str(i)) for i in range(len(sentences))]
     known = code.carry(sent, point, generator=noise)
     read, surprise, count = [], 0.0, 0

@@ -27,6 +27,7 @@ _MODULES = {
     "hrvqvae-fig6": ("hrvqvae:fig6", "003, Fig. 6: growing codebooks, and who collapses"),
     "hrvqvae-streams": ("hrvqvae_streams", "003's layers as streams: unequal protection"),
     "air": ("air", "PSNR over the simulated air beside the ideal link (in no paper)"),
+    "packet-loss": ("packet_loss", "index codes and files in lossy UDP packets (in no paper)"),
     "nsvq-fig1": ("nsvq_fig1", "002, Fig. 1: NSVQ against STE in a speech codec, beside Opus"),
     "nsvq-table1": ("nsvq_table1", "002, Table 1: NSVQ against STE and EMA in a VQ-VAE, CIFAR-10"),
     "nsvq-table2": ("nsvq_table2", "002, Table 2: codebooks of two-dimensional toy data"),

@@ -31,13 +31,17 @@ def side_by_side(result: SendResult, path: Path) -> None:
     Large pictures are shown smaller; the detail, where the sent picture is busiest, is magnified
     from full size.
     """
-    sent = to_pillow(result.sent)
+    arrivals_beside(result.sent, result.arrivals, path)
+
+
+def arrivals_beside(image: Tensor, arrivals: Sequence[Arrival], path: Path) -> None:
+    """As :func:`side_by_side`, of a picture (3, H, W) and its arrivals over any channel."""
+    sent = to_pillow(image)
     panels = [_Panel(sent, "sent", f"{sent.width} x {sent.height}", False)]
     panels += [
-        _Panel(to_pillow(a.received), title(a), figures(a), a.status != "ok")
-        for a in result.arrivals
+        _Panel(to_pillow(a.received), title(a), figures(a), a.status != "ok") for a in arrivals
     ]
-    box = _busiest(result.sent)
+    box = _busiest(image)
     columns = [_column(panel, box) for panel in panels]
     per_row = min(len(columns), 5)
     _grid(columns, per_row).save(path, "PNG", optimize=True)

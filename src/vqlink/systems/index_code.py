@@ -111,9 +111,13 @@ class IndexCode(nn.Module):
 
     def counts(self, height: int, width: int) -> list[int]:
         """Vectors of each scale of an image, padding to whole blocks included."""
+        return [rows * columns for rows, columns in self.map_sizes(height, width)]
+
+    def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Rows and columns of each scale's index map, padding to whole blocks included."""
         stride = self._encoder.stride
-        cells = -(-height // stride) * -(-width // stride)
-        return [cells * (stride // s) ** 2 for s in self._encoder.strides]
+        rows, columns = -(-height // stride), -(-width // stride)
+        return [(rows * (stride // s), columns * (stride // s)) for s in self._encoder.strides]
 
     def uses(self, height: int, width: int) -> int:
         """Complex channel uses of an image: CRC, parity and padding included.
@@ -182,10 +186,20 @@ class IndexCode(nn.Module):
         return tuple(z[:, 0].round().long() for z in self._from_cells(cells))
 
     @torch.no_grad()
-    def decode(self, indices: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    def decode(
+        self,
+        indices: Sequence[Tensor],
+        size: tuple[int, int],
+        *,
+        stand_ins: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Indices of each scale -> images (B, 3, *size) in [0, 1].
 
         An index of -1 is one that the link concealed; the mean of its codebook stands in.
+
+        Args:
+            stand_ins: (n, D) of each scale, features beside the codewords: index K + i, with K
+                codewords, is row i.
         """
         codebooks, stride = self._needed_codebooks(), self._encoder.stride
         cells = torch.cat(
@@ -195,11 +209,18 @@ class IndexCode(nn.Module):
             ],
             dim=1,
         )
+        tables: list[Tensor | None] = [None] * len(codebooks)
+        if stand_ins is not None:
+            pairs = zip(codebooks, stand_ins, strict=True)
+            tables = [torch.cat([q.codebook.detach(), extra]) for q, extra in pairs]
 
         def image(part: Tensor) -> Tensor:
             scales = [z[:, 0].round().long() for z in self._from_cells(part)]
             return self._decoder(
-                [_look_up(q, scale) for q, scale in zip(codebooks, scales, strict=True)]
+                [
+                    _look_up(q, scale, table)
+                    for q, scale, table in zip(codebooks, scales, tables, strict=True)
+                ]
             )
 
         return self._tiled(image, cells, size)
@@ -278,11 +299,7 @@ class IndexCode(nn.Module):
     def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
         """Equalised symbols (B, uses) -> images; ``stats["lost"]``: bits in blocks not good."""
         out = self.link.demodulate(symbols, noise_var, self.counts(*size))
-        cells = [-(-side // self._encoder.stride) for side in size]
-        rows, columns = (
-            [side * (self._encoder.stride // s) for s in self._encoder.strides] for side in cells
-        )
-        maps = list(zip(rows, columns, strict=True))
+        maps = self.map_sizes(*size)
         batch = symbols.shape[0]
         image = self._received(
             [part.reshape(batch, *hw) for part, hw in zip(out.labels, maps, strict=True)],
@@ -370,8 +387,10 @@ def _expected(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor
     return expected.reshape(*llr.shape[:-1], -1)
 
 
-def _look_up(quantizer: VectorQuantizer, indices: Tensor) -> Tensor:
-    values = quantizer.decode(indices.clamp_min(0))
+def _look_up(quantizer: VectorQuantizer, indices: Tensor, table: Tensor | None) -> Tensor:
+    """(..., D) from the codebook, or from a table that goes on where it ends."""
+    found = indices.clamp_min(0)
+    values = quantizer.decode(found) if table is None else table[found]
     if not bool((indices < 0).any()):
         return values
     mean = quantizer.codebook.detach().mean(dim=0)

@@ -1,0 +1,134 @@
+"""``vqlink send --channel packet``: a picture in datagrams, of which some are lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqlink.cli.options import check_folder, file_name, print_json
+from vqlink.errors import VqlinkError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vqlink.evaluation.send import Arrival
+
+_KIND = "packet"
+
+
+def is_packet_channel(channel: str) -> bool:
+    """Whether the channel's name is ``packet`` or ``packet:BYTES``."""
+    return channel.strip().lower().partition(":")[0] == _KIND
+
+
+def send_packets_command(
+    source: str,
+    systems: list[str] | None,
+    channel: str,
+    *,
+    erasure: float | None,
+    rho: str | None,
+    against: list[str] | None,
+    out: Path,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Send a picture by each system in packets of as many bytes, and show what arrives."""
+    if erasure is None or not 0 <= erasure <= 1:
+        given = "" if erasure is None else f", not {erasure}"
+        raise VqlinkError(
+            f"--channel packet needs --erasure, a probability from 0 to 1 such as 0.1{given}"
+        )
+    if rho is not None:
+        raise VqlinkError(
+            "--rho is for channels with an SNR: over packets all systems have as many bytes as "
+            "the first index code"
+        )
+    from rich.console import Console
+
+    from vqlink.config.channels import PacketErasureConfig, channel_name, parse_channel
+    from vqlink.evaluation.packets import DEFAULT_CODE, default_files, open_packet_systems
+    from vqlink.evaluation.send import send_at
+    from vqlink.protocols import Point
+    from vqlink.sources.images import open_image
+    from vqlink.systems.packet_code import DEFAULT_DATAGRAM
+
+    config = parse_channel(channel)
+    assert isinstance(config, PacketErasureConfig)
+    if ":" not in channel:
+        config = PacketErasureConfig(packet_size=DEFAULT_DATAGRAM)
+    image = open_image(source)
+    names = [*(systems or [DEFAULT_CODE]), *(default_files() if against is None else against)]
+    opened = open_packet_systems(list(dict.fromkeys(names)), datagram=config.packet_size)
+    check_folder(out)
+    name = channel_name(config)
+    with Console(stderr=True, quiet=as_json).status("sending") as status:
+        arrivals = send_at(
+            image, opened, channel=name, point=Point(probability=erasure), seed=seed,
+            progress=status.update,
+        )  # fmt: skip
+    _write(image, arrivals, out)
+    if as_json:
+        print_json({"rows": [_json_row(arrival, name, erasure) for arrival in arrivals]})
+        return
+    _print_table(arrivals, f"{source} over {name}, each packet lost with probability {erasure:g}")
+    if against is None and "hevc+raptorq" not in names:
+        print("\nHEVC under an erasure code beside it: pip install 'vqlink[packets]'")
+    print(f"\nPictures and rows are in {out}; open {out / 'side-by-side.png'}")
+
+
+def _write(image: Tensor, arrivals: tuple[Arrival, ...], out: Path) -> None:
+    from vqlink.evaluation.rows import append_rows
+    from vqlink.reporting.pictures import arrivals_beside
+    from vqlink.sources.images import write_image
+
+    write_image(image, out / "sent.png")
+    for arrival in arrivals:
+        write_image(arrival.received, out / f"{file_name(arrival.system)}.png")
+    rows = out / "rows.jsonl"
+    rows.unlink(missing_ok=True)
+    append_rows(rows, [row for arrival in arrivals for row in arrival.rows])
+    arrivals_beside(image, arrivals, out / "side-by-side.png")
+
+
+def _json_row(arrival: Arrival, channel: str, erasure: float) -> dict[str, Any]:
+    return {
+        "system": arrival.system,
+        "channel": channel,
+        "point": {"probability": erasure},
+        "rho": arrival.rho,
+        "uses": arrival.uses,
+        "tx_power": arrival.tx_power,
+        "status": arrival.status,
+        **arrival.metrics,
+        "labels": dict(arrival.labels),
+        "seconds": round(arrival.seconds, 3),
+    }
+
+
+def _print_table(arrivals: tuple[Arrival, ...], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    structural = "ms_ssim" if "ms_ssim" in arrivals[0].metrics else "ssim"
+    table = Table(title=title)
+    table.add_column("system", overflow="fold")
+    for head in (
+        "PSNR dB",
+        structural.upper().replace("_", "-"),
+        "bytes",
+        "packets lost",
+        "status",
+    ):
+        table.add_column(head, justify="right", no_wrap=True)
+    for arrival in arrivals:
+        lost, packets = (int(arrival.labels[name]) for name in ("packets_lost", "packets"))
+        table.add_row(
+            arrival.system,
+            f"{arrival.metrics['psnr']:.2f}",
+            f"{arrival.metrics[structural]:.4f}",
+            f"{arrival.uses}",
+            f"{lost} of {packets}",
+            arrival.shown_status,
+        )
+    Console().print(table)
