@@ -13,6 +13,7 @@ from vqlink.digital.fec import decode_blocks, decode_message, encode_message, pl
 from vqlink.digital.mcs import (
     MARGIN_DB,
     MCS_TABLE,
+    MCS_TABLES,
     best_mcs_awgn,
     best_mcs_fading,
     parse_mcs,
@@ -138,6 +139,17 @@ def test_thresholds_respect_capacity_and_order() -> None:
     for a, b in itertools.pairwise(MCS_TABLE):
         if a.modulation == b.modulation:
             assert thresholds()[a.name] < thresholds()[b.name]
+
+
+def test_many_short_codewords_need_more() -> None:
+    """802.11ad: every tenfold of words costs 0.7 dB, since all of a message's must arrive."""
+    mcs = next(m for m in MCS_TABLES["ldpc80211ad"] if m.name == "16qam-5/8")
+    few, many, more = (
+        required_snr_db(mcs, words * 672 // 4, "ldpc80211ad") for words in (10, 600, 6000)
+    )
+    assert few == thresholds("ldpc80211ad")["16qam-5/8"]
+    assert many == pytest.approx(few + 0.7 * math.log10(30), abs=0.01)
+    assert more == pytest.approx(many + 0.7, abs=0.01)
 
 
 def test_the_best_mcs_gets_faster_with_the_snr() -> None:

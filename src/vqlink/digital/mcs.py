@@ -34,6 +34,10 @@ _TABLES = {
 MARGIN_DB = 0.25
 """Back-off from a threshold, since a message has many blocks and all of them must arrive."""
 
+_WORD_BITS = 672  # of an 802.11ad codeword
+_WORDS_DB = 0.7  # for a tenth of the lost codewords, in the tails of results/bler/awgn.jsonl
+_MOST_LOST = 0.02
+
 _REFERENCE_BITS = 8000
 _QUANTILE = 3.719  # Q^-1(1e-4)
 
@@ -96,13 +100,21 @@ def thresholds(code: str = "ldpc5g") -> dict[str, float]:
 def required_snr_db(mcs: MCS, uses: int, code: str = "ldpc5g") -> float:
     """The SNR that a message of ``uses`` channel uses needs, margin included.
 
+    802.11ad has codewords of one length, and all of a message's must arrive: at a threshold about
+    one in 1,000 is lost, and every :data:`_WORDS_DB` further a tenth as many, which is taken until
+    a message in fifty is lost.
+
     The thresholds of 5G are those of blocks of 8,000 information bits, and a shorter message has
     shorter blocks. The normal approximation to the finite-length rate, C - sqrt(V / n) Q^-1(1e-4)
     (Polyanskiy et al., 2010, eq. 1; complex AWGN), says how much SNR makes up for that.
     """
-    limit: float = thresholds(code)[mcs.name] + MARGIN_DB
+    threshold = thresholds(code)[mcs.name]
+    if code == "ldpc80211ad":
+        words = uses * mcs.bits_per_symbol / _WORD_BITS
+        return threshold + _WORDS_DB * math.log10(max(1.0, words * 1e-3 / _MOST_LOST))
+    limit: float = threshold + MARGIN_DB
     reference = _REFERENCE_BITS / mcs.efficiency
-    if code != "ldpc5g" or uses >= reference:  # 802.11ad has one length
+    if uses >= reference:
         return limit
     snr = from_db(limit)
     dispersion = snr * (snr + 2) / (snr + 1) ** 2
