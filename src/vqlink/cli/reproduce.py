@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,14 +71,17 @@ def _print(result: Reproduction) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    table = Table(*result.columns, title=result.title)
+    # In a pipe a table is as wide as it needs to be, and sentences are lines.
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+    table = Table(title=result.title)
+    for column in result.columns:
+        table.add_column(column, overflow="fold")
     for row in result.table:
         table.add_row(*("" if value is None else str(value) for value in row))
     console.print(table)
     verdicts = {True: "held", False: "not held", None: "open"}
     for claim in result.claims:
-        console.print(f"[bold]{verdicts[claim.held]:9}[/bold]{claim.text}: {claim.figures}")
+        console.print(f"[bold]{verdicts[claim.held]:9}[/bold]{claim.text}: {claim.figures}", soft_wrap=True)
     for note in result.notes:
-        console.print(f"- {note}", style="dim")
+        console.print(f"- {note}", style="dim", soft_wrap=True)
     console.print(f"rows: {result.rows}", *(f"plot: {path}" for path in result.plots), sep="\n")

@@ -9,6 +9,7 @@ from vqlink.experiments.reproduction import Experiment
 
 _MODULES = {
     "deepjsccq-fig5": ("deepjsccq:fig5", "001, Fig. 5-6: codes for one SNR, beside HEVC + LDPC"),
+    "deepjsccq-fig6": ("deepjsccq:fig5", "001, Fig. 6: MS-SSIM, in the table of Fig. 5"),
     "deepjsccq-fig7": ("deepjsccq:fig7", "001, Fig. 7: orders of QAM against no quantization"),
     "deepjsccq-fig8": ("deepjsccq:fig8", "001, Fig. 8: learned constellations against QAM, AWGN"),
     "deepjsccq-fig9": (
@@ -16,6 +17,7 @@ _MODULES = {
         "001, Fig. 9: the same in slow fading, beside HEVC",
     ),
     "deepjsccq-fig10": ("deepjsccq:fig10", "001, Fig. 10-11: how often each point is sent"),
+    "deepjsccq-fig11": ("deepjsccq:fig10", "001, Fig. 11: the same in fading, with Fig. 10"),
     "deepjsccq-fig12": ("deepjsccq:fig12", "001, Fig. 12: quality over the bandwidth ratio"),
     "vqvae-awgn-fig2": ("softvq:fig2", "000, Fig. 2: soft and attentive, trained without noise"),
     "vqvae-awgn-fig4": ("softvq:fig4", "000, Fig. 4: the same trained at sigma 0.05, with options"),
