@@ -81,7 +81,8 @@ def _print(result: Reproduction) -> None:
     console.print(table)
     verdicts = {True: "held", False: "not held", None: "open"}
     for claim in result.claims:
-        console.print(f"[bold]{verdicts[claim.held]:9}[/bold]{claim.text}: {claim.figures}", soft_wrap=True)
+        line = f"[bold]{verdicts[claim.held]:9}[/bold]{claim.text}: {claim.figures}"
+        console.print(line, soft_wrap=True)
     for note in result.notes:
         console.print(f"- {note}", style="dim", soft_wrap=True)
     console.print(f"rows: {result.rows}", *(f"plot: {path}" for path in result.plots), sep="\n")
