@@ -33,8 +33,14 @@ def train_command(
     if is_speech_recipe(recipe):
         from vqlink.cli.train_speech import train_speech
 
-        one_process = devices == 1 and nodes == 1 and not resume
-        train_speech(recipe, overrides or [], out, one_process=one_process, as_json=as_json)
+        train_speech(
+            recipe,
+            overrides or [],
+            out,
+            resume=resume,
+            one_process=devices == 1 and nodes == 1,
+            as_json=as_json,
+        )
         return
     loaded = load_recipe(recipe, overrides or [])
     folder = out if out is not None else Path("runs") / loaded.name
