@@ -98,5 +98,7 @@ def _initial_folder(recipe: Recipe) -> Path | None:
     if name is None or Path(name).exists() or os.sep in name:
         return None
     from vqlink.zoo.catalogue import find
+    from vqlink.zoo.text import text_entries
 
-    return find(name).folder
+    texts = {entry.name: entry.folder for entry in text_entries()}
+    return texts[name] if name in texts else find(name).folder
