@@ -70,7 +70,7 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
         cells += [{"bits": bits, "system": name} for name in (f"text-q{bits}", FORCED)]
     cells.append({"bits": BITS[0], "system": BEAM})
     # Rows that there are count; what needs weights that there aren't is left open.
-    held = {(row["bits"], row["system"]) for row in read_rows(path)}
+    held = {(row["bits"], row["system"]) for row in read_rows(path, ("bits", "system"))}
     cells = [c for c in cells if _trained(int(c["bits"])) or (c["bits"], c["system"]) in held]
     for links in ((UNTRAINED, *WORD_LINKS), CHAR_LINKS):
         cells += [{"bits": bits, "system": name} for bits in BITS for name in links]
