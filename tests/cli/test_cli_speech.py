@@ -66,6 +66,7 @@ def test_the_same_command_gives_the_same_sound(
         ("send sample:voice --channel bsc", "no SNR"),
         ("send sample:voice --system speech-codec", "speech+ldpc5g"),
         ("train speech-codec --devices 2", "--devices"),
+        ("train speech-codec --resume --out {bad}/none", "nothing to resume"),
         ("train speech-codec --set training.step=2", "training.step"),
         ("train speech-codec --set source.train={bad}/nowhere --out {bad}/run", "nowhere"),
     ],

@@ -130,6 +130,8 @@ def test_pictures_stay_pictures(tmp_path: Path, picture_path: Path, code: Path) 
     assert not is_text("my holiday.jpg", "awgn", [])
     assert is_text("A dog runs.", "awgn", [])
     assert is_text("hello", "awgn", ["text-q32"])
+    assert is_text("hello", "awgn", [str(code)])
+    assert not is_text("hello", "awgn", ["jscc-awgn-1-12"])
     assert is_text("hello", "bec", [])
     assert is_text("😀", "awgn", [])
 

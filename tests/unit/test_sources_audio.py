@@ -83,7 +83,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         "slow.wav": "1000 Hz",
         "nan.wav": "NaN",
         "text.wav": "not a recording",
-        "cut.flac": "",
+        "cut.flac": "lost sync",
         ".": "folder",
     }
     for name, message in cases.items():

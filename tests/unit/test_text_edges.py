@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ import torch
 from vqlink.channels import BEC
 from vqlink.config.channels import parse_channel
 from vqlink.config.load import load_recipe
-from vqlink.config.text import build_text_code
+from vqlink.config.text import build_text_code, load_text_code, save_text_weights
+from vqlink.digital.huffman import sentence_code
 from vqlink.errors import VqlinkError
 from vqlink.evaluation.text import TextSystem, frames, send_text
 from vqlink.links.bits import LONGEST, BitsLink
@@ -21,13 +23,13 @@ from vqlink.sources.text import train_tokenizer
 from vqlink.systems.text_code import TextCode
 from vqlink.systems.text_separation import parse_text_separation
 
+NET = [f"{end}.{what}" for end in ("encoder", "decoder") for what in ("width=64", "heads=2")]
 LINES = ["A man rides a horse.", "Two dogs run on the grass, don't they?"]
 
 
 def small_code(lines: Sequence[str] = LINES) -> TextCode:
     """An untrained code: a random one, read by maximum likelihood."""
-    net = [f"{end}.{what}" for end in ("encoder", "decoder") for what in ("width=64", "heads=2")]
-    code = build_text_code(load_recipe("text-q32", ["source.vocabulary=120", *net])).eval()
+    code = build_text_code(load_recipe("text-q32", ["source.vocabulary=120", *NET])).eval()
     code.tokenizer = train_tokenizer(lines, 120)
     return code
 
@@ -66,6 +68,27 @@ def test_the_shortest_and_the_longest_frame_arrive(code: TextCode) -> None:
     assert sent.received == ("a", longest)
     with pytest.raises(VqlinkError, match="65 tokens"):
         code.tokens(longest + " a")
+
+
+def test_a_tokenizer_of_other_weights_is_refused(code: TextCode, tmp_path: Path) -> None:
+    recipe = load_recipe("text-q32", ["source.vocabulary=120", *NET])
+    many = ["".join(chr(0x400 + 7 * i + j) for j in range(5)) for i in range(60)]
+    save_text_weights(tmp_path, code.state_dict(), recipe, train_tokenizer(many, 400))
+    with pytest.raises(VqlinkError, match="different weights"):
+        load_text_code(tmp_path)
+    save_text_weights(tmp_path, code.state_dict(), recipe, train_tokenizer(LINES, 120))
+    assert load_text_code(tmp_path)[0].tokens("A man") == code.tokens("A man")
+
+
+def test_bits_in_error_read_up_to_their_first_impossible_symbol() -> None:
+    for level in ("word", "char"):
+        code = sentence_code(level)
+        bits = code.encode("A man rides Ξenophon.")
+        whole, ended = code.decode(bits)
+        assert (whole, ended) == ("A man rides Ξenophon.", True)
+        read, ended = code.decode(bits[:-1])
+        assert not ended
+        assert read.startswith("A man rides Ξeno")
 
 
 def test_no_sentences_are_no_transmission(code: TextCode) -> None:

@@ -218,4 +218,7 @@ def test_claims_follow_the_rows(tmp_path: Path) -> None:
     assert any("(no result)" in str(cells[1]) for cells in result.table)
     assert (tmp_path / "text-bec-fig3.svg").exists()
     nothing = text_bec.summarise([], tmp_path / "rows.jsonl")
-    assert all(claim.held is None for claim in nothing.claims)
+    assert all((claim.held, claim.figures) == (None, "not run") for claim in nothing.claims)
+    part = text_bec.summarise([r for r in rows if r["erasure"] < 0.3], tmp_path / "rows.jsonl")
+    (cliff,) = (claim for claim in part.claims if "without a cliff" in claim.text)
+    assert cliff.held is None  # two steps of eight are none of its business

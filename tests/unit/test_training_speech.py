@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_codecs_learn(voices: Path, tmp_path: Path, change: dict[str, object]) -
     training = recipe.training.model_copy(update={"steps": 60, "learning_rate": 5e-3})
     run = recipe.model_copy(update={"envelope": envelope, "training": training})
     log: list[dict[str, float]] = []
-    codec, _ = load_speech_weights(train_speech_recipe(run, tmp_path, log=log.append))
+    codec, _ = load_speech_weights(train_speech_recipe(run, tmp_path, log=log.append).weights)
     assert log[-1]["distortion_db"] > log[0]["distortion_db"] + 1
     assert isinstance(codec, SpeechCodec)
     voice = synthetic_voice(1.5, seed=7)
@@ -101,12 +102,54 @@ def test_codes_learn_and_repeat(voices: Path, tmp_path: Path) -> None:
         recipe = load_speech_recipe(name, [f"source.train={voices}", "training.steps=15", *small])
         assert isinstance(recipe, SpeechCodeRecipe)
         log: list[dict[str, float]] = []
-        folder = train_speech_recipe(recipe, _folder(tmp_path, name), log=log.append)
+        folder = train_speech_recipe(recipe, _folder(tmp_path, name), log=log.append).weights
         assert log[-1]["loss"] < log[0]["loss"] - 0.5
         again: list[dict[str, float]] = []
         train_speech_recipe(recipe, _folder(tmp_path, f"{name}2"), log=again.append)
         assert log == again
         assert load_speech_weights(folder)[1] == recipe
+
+
+@pytest.mark.parametrize("name", ["speech-codec", "speech-jscc-q64"])
+def test_a_resumed_run_is_an_uninterrupted_one(voices: Path, tmp_path: Path, name: str) -> None:
+    small = {
+        "speech-codec": [
+            "envelope.sizes=[64]",
+            "envelope.replacement.every=4",
+            "training.frames=64",
+            "training.steps=60",
+        ],
+        "speech-jscc-q64": [
+            "training.messages=2",
+            "training.frames=20",
+            "hidden=8",
+            "training.steps=60",
+        ],
+    }[name]
+    recipe = load_speech_recipe(name, [f"source.train={voices}", *small])
+    whole = train_speech_recipe(recipe, _folder(tmp_path, "whole"))
+    assert (whole.step, whole.complete) == (60, True)
+    with pytest.raises(VqlinkError, match="already holds a run"):
+        train_speech_recipe(recipe, tmp_path / "whole")
+
+    def interrupt(values: dict[str, float]) -> None:
+        if values["step"] == 50:
+            signal.raise_signal(signal.SIGINT)
+
+    parts = _folder(tmp_path, "parts")
+    stopped = train_speech_recipe(recipe, parts, log=interrupt)
+    assert (stopped.step, stopped.complete) == (51, False)
+    assert not stopped.weights.exists()
+    other = load_speech_recipe(name, [f"source.train={voices}", *small, "training.seed=5"])
+    with pytest.raises(VqlinkError, match="another recipe"):
+        train_speech_recipe(other, parts, resume=True)
+    log = parts / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 55}\n{"st')  # of a kill after the last save
+    assert train_speech_recipe(recipe, parts, resume=True).complete
+    for file in ("weights/model.safetensors", "weights/config.json", "log.jsonl"):
+        assert (parts / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    with pytest.raises(VqlinkError, match="nothing to resume"):
+        train_speech_recipe(recipe, _folder(tmp_path, "empty"), resume=True)
 
 
 def _folder(parent: Path, name: object) -> Path:

@@ -36,6 +36,11 @@ def is_text(source: str, channel: str, systems: Sequence[str]) -> bool:
         return True
     if any(name.startswith(("text-", "huffman")) for name in systems):
         return True
+    if systems:
+        from vqlink.evaluation.kinds import kind_of
+
+        if any(kind_of(name) == "sentences" for name in systems):
+            return True
     return not source.strip() or any(c.isspace() for c in source) or not source.isascii()
 
 

@@ -33,8 +33,14 @@ def train_command(
     if is_speech_recipe(recipe):
         from vqlink.cli.train_speech import train_speech
 
-        one_process = devices == 1 and nodes == 1 and not resume
-        train_speech(recipe, overrides or [], out, one_process=one_process, as_json=as_json)
+        train_speech(
+            recipe,
+            overrides or [],
+            out,
+            resume=resume,
+            one_process=devices == 1 and nodes == 1,
+            as_json=as_json,
+        )
         return
     from vqlink.config.prior import is_prior_recipe
 
@@ -100,5 +106,7 @@ def _initial_folder(recipe: Recipe) -> Path | None:
     if name is None or Path(name).exists() or os.sep in name:
         return None
     from vqlink.zoo.catalogue import find
+    from vqlink.zoo.text import text_entries
 
-    return find(name).folder
+    texts = {entry.name: entry.folder for entry in text_entries()}
+    return texts[name] if name in texts else find(name).folder

@@ -123,5 +123,12 @@ def load_text_code(folder: Path) -> tuple[TextCode, Recipe]:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise VqlinkError(f"{folder}: weights and config differ: {reason}") from None
-    system.tokenizer = text.read_tokenizer(folder / TOKENIZER_NAME)
+    tokenizer = text.read_tokenizer(folder / TOKENIZER_NAME)
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if largest >= recipe.source.vocabulary:
+        raise VqlinkError(
+            f"{folder}: {TOKENIZER_NAME} has a token {largest}, the net {recipe.source.vocabulary} "
+            "tokens: they belong to different weights"
+        )
+    system.tokenizer = tokenizer
     return system.eval(), recipe

@@ -77,11 +77,13 @@ class SentenceCode:
         pieces: list[str] = []
         try:
             if self.words is None:
-                pieces.extend(_read_chars(reader, self.chars))
+                for character in _read_chars(reader, self.chars):
+                    pieces.append(character)  # one by one: an error keeps those before it
                 return "".join(pieces), True
             while (piece := reader.symbol(self.words)) != _END:
                 if piece == _ESCAPE:
-                    pieces.extend(_read_chars(reader, self.chars))
+                    for character in _read_chars(reader, self.chars):
+                        pieces.append(character)
                 else:
                     pieces.append(piece)
         except HuffmanError:

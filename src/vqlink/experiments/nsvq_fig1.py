@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def _codec(method: str, recipe: SpeechCodecRecipe, folder: Path) -> SpeechCodec:
 
         envelope = train_envelope(recipe, read_frames(recipe.source, seed=0))
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".{os.getpid()}.partial")  # processes may train the same one
         save_file(envelope.state_dict(), partial)
         partial.replace(path)
     return SpeechCodec(envelope.eval(), filling=recipe.filling)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,17 @@ from vqlink.evaluation.text import (
     teacher_forced,
 )
 from vqlink.experiments.cells import Cell, read_rows, run_cells
-from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, select
+from vqlink.experiments.reproduction import Budget, Reproduction, Row, select
+from vqlink.experiments.text_bec_claims import (
+    BEAM,
+    BITS,
+    CHAR_LINKS,
+    ERASURES,
+    FORCED,
+    UNTRAINED,
+    WORD_LINKS,
+    claims_of,
+)
 from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.metrics.text import TEXT_METRICS
 from vqlink.protocols import Point
@@ -34,13 +43,6 @@ from vqlink.systems.text_separation import parse_text_separation
 from vqlink.zoo.text import text_entries
 
 TEST = "data/multi30k/test.txt"
-BITS = (32, 16, 8)
-ERASURES = tuple(tenth / 10 for tenth in range(10))
-WORD_LINKS = ("huffman+ldpc5g", "huffman+turbo")
-CHAR_LINKS = ("huffman-char+ldpc5g", "huffman-char+turbo")
-FORCED = "teacher forcing (no result)"
-BEAM = "beam of 4"
-UNTRAINED = "random code, untrained"
 _NOTES = (
     "the receiver decodes free-running from what arrived, and learns the number of tokens from the "
     "frame's header; the digital links are given the frame's length and the block's size",
@@ -68,7 +70,7 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
         cells += [{"bits": bits, "system": name} for name in (f"text-q{bits}", FORCED)]
     cells.append({"bits": BITS[0], "system": BEAM})
     # Rows that there are count; what needs weights that there aren't is left open.
-    held = {(row["bits"], row["system"]) for row in read_rows(path)}
+    held = {(row["bits"], row["system"]) for row in read_rows(path, ("bits", "system"))}
     cells = [c for c in cells if _trained(int(c["bits"])) or (c["bits"], c["system"]) in held]
     for links in ((UNTRAINED, *WORD_LINKS), CHAR_LINKS):
         cells += [{"bits": bits, "system": name} for bits in BITS for name in links]
@@ -84,7 +86,7 @@ def summarise(rows: list[Row], path: Path) -> Reproduction:
         columns=("Q", "system", "P_e", "similarity", "ci95", "BLEU-1", "BLEU-4", "tokens right",
                  "whole", "outages", "uses", "n"),
         table=tuple(_table(rows)),
-        claims=tuple(_claims(rows)),
+        claims=tuple(claims_of(rows)),
         rows=path,
         plots=_plots(rows, path.parent),
         notes=_NOTES,
@@ -127,7 +129,8 @@ def _work(cell: Cell, *, samples: int, points: Sequence[float]) -> list[Row]:
 def untrained(bits: int) -> TextCode:
     """The start of a code's training: a random code, decoded by maximum likelihood.
 
-    It has the trained code's tokenizer, and so its channel uses, which the digital links get.
+    Its vocabulary is made as the trained code's was. So it has the same pieces, and a sentence the
+    same channel uses, which the digital links get.
     """
     recipe = load_recipe(f"text-q{bits}")
     assert isinstance(recipe.source, TextSource)
@@ -212,100 +215,6 @@ def _table(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
             None if uses is None else round(uses, 1), row["n"],
         ))  # fmt: skip
     return table
-
-
-def _at(rows: Sequence[Row], bits: int, system: str, erasure: float) -> float | None:
-    found = select(rows, bits=bits, system=system, erasure=erasure)
-    return float(found[0]["similarity"]) if found else None
-
-
-def _claims(rows: Sequence[Row]) -> list[Claim]:
-    claims = [_paper(rows), _floor(rows, 0.97, (0.0, 0.1, 0.2)), _floor(rows, 0.90, (0.5,))]
-    claims += [_beyond_cliff(rows, bits) for bits in BITS]
-    return [*claims, _before_cliff(rows), _no_cliff(rows), _forcing(rows)]
-
-
-def _paper(rows: Sequence[Row]) -> Claim:
-    text = "the paper: similarity of 0.99 at every erasure rate"
-    found = [_at(rows, 32, "text-q32", p) for p in ERASURES]
-    values = [value for value in found if value is not None]
-    if len(values) < len(ERASURES):
-        return Claim(text, None, "not run")
-    listed = ", ".join(f"{v:.3f}" for v in values)
-    return Claim(text, min(values) >= 0.985, f"Q = 32, P_e 0 to 0.9: {listed}")
-
-
-def _floor(rows: Sequence[Row], least: float, points: Sequence[float]) -> Claim:
-    where = " and ".join(f"{p:g}" for p in points)
-    text = f"ours: Q = 32, free-running similarity of at least {least} at P_e {where}"
-    values = [value for p in points if (value := _at(rows, 32, "text-q32", p)) is not None]
-    if len(values) < len(points):
-        return Claim(text, None, "not run")
-    return Claim(text, min(values) >= least, ", ".join(f"{value:.4f}" for value in values))
-
-
-def _cliff(rows: Sequence[Row], bits: int, link: str) -> float | None:
-    """The first erasure rate at which a tenth of the link's sentences is lost."""
-    found = sorted(select(rows, bits=bits, system=link), key=lambda row: float(row["erasure"]))
-    return next((row["erasure"] for row in found if row["outages"] >= 0.1 * row["n"]), None)
-
-
-def _beyond_cliff(rows: Sequence[Row], bits: int) -> Claim:
-    text = f"Q = {bits}: above both word links from their cliff (a tenth lost) on"
-    parts, won = [], []
-    for link in WORD_LINKS:
-        cliff = _cliff(rows, bits, link)
-        if cliff is None:
-            continue
-        gains = []
-        for p in ERASURES:
-            ours, theirs = _at(rows, bits, f"text-q{bits}", p), _at(rows, bits, link, p)
-            if p >= cliff and ours is not None and theirs is not None:
-                gains.append(ours - theirs)
-        if gains:
-            won += [gain > 0 for gain in gains]
-            listed = ", ".join(f"{gain:+.3f}" for gain in gains)
-            parts.append(f"{link} from {cliff:g} on: {listed}")
-    return Claim(text, all(won) if won else None, "; ".join(parts) or "not run")
-
-
-def _before_cliff(rows: Sequence[Row]) -> Claim:
-    text = "the paper: outperforms Huffman with turbo or LDPC everywhere"
-    worst, where = None, ""
-    for bits in BITS:
-        for link in WORD_LINKS:
-            for p in ERASURES:
-                ours, theirs = _at(rows, bits, f"text-q{bits}", p), _at(rows, bits, link, p)
-                if ours is None or theirs is None:
-                    continue
-                if worst is None or ours - theirs < worst:
-                    worst, where = ours - theirs, f"Q = {bits}, {link}, P_e {p:g}"
-    if worst is None:
-        return Claim(text, None, "not run")
-    return Claim(text, worst > 0, f"smallest difference {worst:+.3f} ({where})")
-
-
-def _no_cliff(rows: Sequence[Row]) -> Claim:
-    text = "ours: a curve without a cliff (no step of 0.1 in P_e loses more than 0.25 up to 0.8)"
-    steps = []
-    for p, q in itertools.pairwise(ERASURES[:9]):
-        one, other = _at(rows, 32, "text-q32", p), _at(rows, 32, "text-q32", q)
-        if one is not None and other is not None:
-            steps.append(one - other)
-    if not steps:
-        return Claim(text, None, "not run")
-    return Claim(text, max(steps) <= 0.25, f"Q = 32: largest step {max(steps):.3f}")
-
-
-def _forcing(rows: Sequence[Row]) -> Claim:
-    text = "teacher forcing claims more than a receiver gets"
-    parts, gaps = [], []
-    for p in (0.5, 0.7, 0.9):
-        forced, free = _at(rows, 32, FORCED, p), _at(rows, 32, "text-q32", p)
-        if forced is not None and free is not None:
-            gaps.append(forced - free)
-            parts.append(f"{forced:.3f} against {free:.3f} at {p:g}")
-    return Claim(text, max(gaps) > 0 if gaps else None, "Q = 32: " + ", ".join(parts))
 
 
 def _plots(rows: Sequence[Row], folder: Path) -> tuple[Path, ...]:

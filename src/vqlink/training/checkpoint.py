@@ -36,7 +36,7 @@ def save_state(
     path: Path,
     model: nn.Module,
     optimizer: Optimizer,
-    ema: Ema,
+    ema: Ema | None,
     *,
     step: int,
     recipe: str,
@@ -44,12 +44,16 @@ def save_state(
 ) -> None:
     """Write everything that resumption needs; an interruption leaves the last file intact.
 
+    Args:
+        ema: the averaged weights; None for a run that has none.
+
     Raises:
         VqlinkError: when the folder can't be written to, or the disk is full.
     """
     tensors: dict[str, Tensor] = {}
     tensors |= {f"model/{name}": t.detach() for name, t in model.state_dict().items()}
-    tensors |= {f"ema/{name}": t for name, t in ema.state.items()}
+    if ema is not None:
+        tensors |= {f"ema/{name}": t for name, t in ema.state.items()}
     tensors |= _moments("optimizer", optimizer)
     if rival is not None:
         tensors |= {f"rival/{name}": t.detach() for name, t in rival[0].state_dict().items()}
@@ -66,7 +70,12 @@ def save_state(
 
 
 def load_state(
-    path: Path, model: nn.Module, optimizer: Optimizer, ema: Ema, *, rival: Rival | None = None
+    path: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    ema: Ema | None,
+    *,
+    rival: Rival | None = None,
 ) -> Saved:
     """Restore what :func:`save_state` wrote, bit for bit and in the parameters' memory format.
 
@@ -82,7 +91,8 @@ def load_state(
                 part, rest = name.split("/", 1)
                 groups[part][rest] = file.get_tensor(name)
         model.load_state_dict(groups["model"], strict=True)
-        ema.load(groups["ema"])
+        if ema is not None:
+            ema.load(groups["ema"])
         _load_moments(optimizer, groups["optimizer"])
         if rival is not None:
             rival[0].load_state_dict(groups["rival"], strict=True)

@@ -31,7 +31,7 @@ class TrainingLog:
         if self.enabled:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / LOG_NAME
-            _drop_after(path, self.step)
+            drop_after(path, self.step)
             self._file = path.open("a")
             self._board = SummaryWriter(
                 str(self.folder / "tensorboard"), purge_step=self.step + 1 if self.step else None
@@ -68,7 +68,7 @@ class TrainingLog:
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
 
-def _drop_after(path: Path, step: int) -> None:
+def drop_after(path: Path, step: int) -> None:
     """Keep the records up to ``step``; a half-written last line goes too."""
     if not path.exists():
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed
@@ -14,17 +15,21 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from vqlink.config.schema import Recipe
-from vqlink.config.text import recipe_tokenizer
+from vqlink.config.text import TOKENIZER_NAME, recipe_tokenizer
 from vqlink.config.text_parts import TextSource
+from vqlink.config.weights import read_config
 from vqlink.links.bits import LONGEST
 from vqlink.protocols import VqlinkError
 from vqlink.sources.crops import RandomCrops
 from vqlink.sources.datasets import open_images
-from vqlink.sources.text import TokenBatches, open_sentences
+from vqlink.sources.text import TokenBatches, open_sentences, read_tokenizer
 from vqlink.training.checkpoint import STATE_NAME
 from vqlink.training.interrupt import Interrupt
 from vqlink.training.trainer import Trainer, check_same_recipe
-from vqlink.training.validation import TextValidation, Validation
+from vqlink.training.validation import AnyValidation, TextValidation, Validation
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -135,8 +140,15 @@ def _work(
     progress: bool,
 ) -> int:
     """What each process does; returns the finished steps."""
-    source = _source(recipe, fabric.global_rank)
-    validation = TextValidation(recipe) if isinstance(source, TokenBatches) else Validation(recipe)
+    tokenizer = None
+    if isinstance(recipe.source, TextSource):
+        tokenizer = _tokenizer(fabric, recipe, folder if resume else None, initial)
+    source = _source(recipe, fabric.global_rank, tokenizer)
+    validation: AnyValidation
+    if isinstance(source, TokenBatches):
+        validation = TextValidation(recipe, source.tokenizer)
+    else:
+        validation = Validation(recipe)
     trainer = Trainer(recipe, folder, fabric, source, initial=initial, resume=resume)
     step = trainer.run(validation, progress=progress)
     if torch.distributed.is_initialized():
@@ -151,12 +163,50 @@ def _work(
     return step
 
 
-def _source(recipe: Recipe, rank: int) -> RandomCrops | TokenBatches:
+def _tokenizer(fabric: Fabric, recipe: Recipe, run: Path | None, initial: Path | None) -> Tokenizer:
+    """One vocabulary for all ranks and for the whole run, which rank 0 reads or trains.
+
+    Training it again on few sentences may give other pieces, and so other tokens for the net.
+
+    Args:
+        run: the folder of a run that is resumed.
+        initial: weights folder to start from, in place of the recipe's.
+    """
+    source = recipe.source
+    assert isinstance(source, TextSource)
+    text = ""
+    if fabric.is_global_zero:
+        start = initial
+        if start is None and recipe.training.init_from is not None:
+            start = Path(recipe.training.init_from)
+        if run is not None:
+            found = read_tokenizer(run / "weights" / TOKENIZER_NAME)
+        elif source.tokenizer is None and start is not None and _knows(start, source.vocabulary):
+            found = read_tokenizer(start / TOKENIZER_NAME)
+        else:
+            found = recipe_tokenizer(recipe)
+        text = found.to_str()
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(fabric.broadcast(text))
+
+
+def _knows(weights: Path, vocabulary: int) -> bool:
+    """Whether a weights folder is a text code's with a vocabulary of that size."""
+    if not (weights / TOKENIZER_NAME).is_file():
+        return False
+    source = read_config(weights).source
+    return isinstance(source, TextSource) and source.vocabulary == vocabulary
+
+
+def _source(
+    recipe: Recipe, rank: int, tokenizer: Tokenizer | None = None
+) -> RandomCrops | TokenBatches:
     source, seed = recipe.source, recipe.training.seed
     if isinstance(source, TextSource):
         return TokenBatches(
             open_sentences(source.train),
-            recipe_tokenizer(recipe),
+            tokenizer or recipe_tokenizer(recipe),
             source.vocabulary,
             longest=LONGEST,
             seed=seed,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +18,9 @@ from vqlink.sources.audio import find_recordings, read_audio
 from vqlink.systems.speech_envelope import EnvelopeModel
 from vqlink.systems.speech_frames import FRAME_BYTES, OVERHEAD_BITS
 from vqlink.systems.speech_rate import rate_distortion
+from vqlink.training.speech_loop import Checkpoint, Log, run_steps
 
-Log = Callable[[dict[str, float]], None]
+_DB_PER_BIT = 10 * math.log10(2)  # of a power ratio
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,18 @@ def read_frames(source: SpeechSource, *, seed: int) -> Frames:
 
 
 def train_envelope(
-    recipe: SpeechCodecRecipe, frames: Frames, *, log: Log | None = None
+    recipe: SpeechCodecRecipe,
+    frames: Frames,
+    *,
+    log: Log | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> EnvelopeModel:
     """Train, freeze the tables, and return the model in evaluation mode.
 
     Each frame of a batch is coded at one of the six rates, drawn at random.
+
+    Args:
+        checkpoint: where to save; its ``step`` tells whether the run was interrupted.
     """
     training = recipe.training
     with torch.random.fork_rng(devices=[]):
@@ -69,7 +76,8 @@ def train_envelope(
     optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
     soft = round(training.steps * (1 - training.hard))
     budgets = 8.0 * torch.tensor(list(FRAME_BYTES.values())) - OVERHEAD_BITS
-    for step in range(training.steps):
+
+    def one_step(step: int) -> dict[str, Tensor]:
         random = stream(training.seed, "batch", step)
         chosen = torch.randint(frames.spectra.shape[0], (training.frames,), generator=random)
         rate = torch.randint(len(budgets), (training.frames,), generator=random)
@@ -90,30 +98,31 @@ def train_envelope(
                 loss = loss + training.commitment * out.losses["commitment"]
             if "codebook" in out.losses:
                 loss = loss + out.losses["codebook"]
-        _set_rate(optimizer, training.learning_rate, step / training.steps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
         optimizer.step()
         if step < soft:
             _upkeep(model, optimizer, stages, training.seed, step)
-        if log is not None and (step % 50 == 0 or step == training.steps - 1):
-            used = [float(out.stats["perplexity"]) for out in coded.outputs]
-            error = float(distortion.detach().mean())
-            log(
-                {
-                    "step": step,
-                    "distortion_db": -10 * math.log10(2) * error,
-                    "bits": float(spent.mean()),
-                    "perplexity": used[0] if used else math.nan,
-                }
-            )
+        values = {
+            "distortion_db": -_DB_PER_BIT * distortion.detach().mean(),
+            "bits": spent.mean(),
+        }
+        if coded.outputs:
+            values["perplexity"] = coded.outputs[0].stats["perplexity"]
+        return values
+
+    run_steps(
+        model,
+        optimizer,
+        one_step,
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        log=log,
+        checkpoint=checkpoint,
+    )
     model.freeze()
     return model.eval()
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, peak: float, progress: float) -> None:
-    optimizer.param_groups[0]["lr"] = peak * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _upkeep(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from vqlink.config.speech import SpeechCodeRecipe, SpeechSource, build_code
+from vqlink.errors import VqlinkError
 from vqlink.layers.mdct import HOP, mdct
 from vqlink.metrics.audio import perceptual_weights, split_frames
 from vqlink.protocols import Point
@@ -16,8 +17,9 @@ from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.rng import stream, uniform
 from vqlink.sources.audio import find_recordings, read_audio
 from vqlink.systems.speech_jscc import SpeechJSCC
+from vqlink.training.speech_loop import Checkpoint, Log, run_steps
 
-Log = Callable[[dict[str, float]], None]
+_DB_PER_BIT = 10 * math.log10(2)  # of a power ratio
 _FLOOR = HOP / 12  # error that rounding to 16 bits makes in a frame anyway
 
 
@@ -37,12 +39,22 @@ def read_recordings(source: SpeechSource) -> list[Tensor]:
 
 
 def train_code(
-    recipe: SpeechCodeRecipe, recordings: Sequence[Tensor], *, log: Log | None = None
+    recipe: SpeechCodeRecipe,
+    recordings: Sequence[Tensor],
+    *,
+    log: Log | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> SpeechJSCC:
     """Train and return the code in evaluation mode.
 
     The loss is the perceptual error against the signal, in bits: half of it over each message,
     half the mean over its frames, so that quiet frames count too.
+
+    Args:
+        checkpoint: where to save; its ``step`` tells whether the run was interrupted.
+
+    Raises:
+        VqlinkError: when all recordings are shorter than a message.
     """
     training = recipe.training
     with torch.random.fork_rng(devices=[]):
@@ -52,8 +64,9 @@ def train_code(
     samples = (training.frames - 1) * HOP
     long_enough = [r for r in recordings if r.shape[0] >= samples]
     if not long_enough:
-        raise ValueError(f"no recording has {samples} samples: training.frames is too large")
-    for step in range(training.steps):
+        raise VqlinkError(f"no recording has {samples} samples: training.frames is too large")
+
+    def one_step(step: int) -> dict[str, Tensor]:
         random = stream(training.seed, "batch", step)
         windows = torch.stack(
             [_window(long_enough, samples, random) for _ in range(training.messages)]
@@ -63,24 +76,29 @@ def train_code(
         rms = spectra.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(1.0)
         low, high = training.snr_db
         snr = low + (high - low) * uniform((training.messages,), generator=random)
-        progress = step / training.steps
         if isinstance(code.quantizer, QAMQuantizer):
             soft, hard = training.hardness
-            code.quantizer.set_hardness(soft + (hard - soft) * progress)
+            code.quantizer.set_hardness(soft + (hard - soft) * (step / training.steps))
         received = code(spectra / rms, Point(snr_db=snr), generator=random) * rms
         error = (weights * (received - spectra)).square().sum(dim=2) + _FLOOR
         signal = (weights * spectra).square().sum(dim=2) + _FLOOR
         whole = torch.log2(error.sum(dim=1) / signal.sum(dim=1))
         loss = 0.5 * whole.mean() + 0.5 * torch.log2(error / signal).mean()
-        rate = training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-        optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(code.parameters(), training.clip_norm)
         optimizer.step()
-        if log is not None and (step % 50 == 0 or step == training.steps - 1):
-            decibels = -10 * math.log10(2) * float(whole.detach().mean())
-            log({"step": step, "loss": float(loss.detach()), "psnr_db": decibels})
+        return {"loss": loss.detach(), "psnr_db": -_DB_PER_BIT * whole.detach().mean()}
+
+    run_steps(
+        code,
+        optimizer,
+        one_step,
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        log=log,
+        checkpoint=checkpoint,
+    )
     return code.eval()
 
 

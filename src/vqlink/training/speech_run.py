@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vqlink.config.speech import SpeechCodecRecipe, SpeechRecipe
 from vqlink.config.speech_weights import save_speech_weights
+from vqlink.systems.speech_envelope import EnvelopeModel
+from vqlink.systems.speech_jscc import SpeechJSCC
+from vqlink.training.log import LOG_NAME, drop_after
 from vqlink.training.speech import read_frames, train_envelope
 from vqlink.training.speech_code import read_recordings, train_code
+from vqlink.training.speech_loop import Checkpoint, Log
 
-Log = Callable[[dict[str, float]], None]
+
+@dataclass(frozen=True)
+class SpeechTrainingResult:
+    """How a run ended.
+
+    Attributes:
+        step: finished steps.
+        complete: False after an interruption; ``resume=True`` goes on from here.
+        weights: the weights folder, written when the run is complete.
+    """
+
+    step: int
+    complete: bool
+    weights: Path
 
 
-def train_speech_recipe(recipe: SpeechRecipe, folder: Path, *, log: Log | None = None) -> Path:
-    """Train, with a line of ``log.jsonl`` each 50 steps; returns the weights folder.
+def train_speech_recipe(
+    recipe: SpeechRecipe, folder: Path, *, resume: bool = False, log: Log | None = None
+) -> SpeechTrainingResult:
+    """Train into ``folder``: state, weights, and a line of ``log.jsonl`` each 50 steps.
+
+    Ctrl-C and SIGTERM finish the step, save and return with ``complete=False``.
+
+    Args:
+        resume: go on with the folder's run; the result equals an uninterrupted one bit for bit.
 
     Raises:
-        VqlinkError: where the recordings can't be read.
+        VqlinkError: where the recordings can't be read, or the folder's state doesn't fit.
     """
-    lines = folder / "log.jsonl"
-    lines.write_text("", encoding="utf-8")
+    checkpoint = Checkpoint(folder, recipe.model_dump_json(), resume=resume)
+    lines = folder / LOG_NAME
+    drop_after(lines, checkpoint.step - 1)  # records name the steps before theirs
 
     def write(values: dict[str, float]) -> None:
         with lines.open("a", encoding="utf-8") as file:
@@ -29,10 +54,14 @@ def train_speech_recipe(recipe: SpeechRecipe, folder: Path, *, log: Log | None =
         if log is not None:
             log(values)
 
+    module: EnvelopeModel | SpeechJSCC
     if isinstance(recipe, SpeechCodecRecipe):
         frames = read_frames(recipe.source, seed=recipe.training.seed)
-        save_speech_weights(folder / "weights", train_envelope(recipe, frames, log=write), recipe)
+        module = train_envelope(recipe, frames, log=write, checkpoint=checkpoint)
     else:
         recordings = read_recordings(recipe.source)
-        save_speech_weights(folder / "weights", train_code(recipe, recordings, log=write), recipe)
-    return folder / "weights"
+        module = train_code(recipe, recordings, log=write, checkpoint=checkpoint)
+    complete = checkpoint.step == recipe.training.steps
+    if complete:
+        save_speech_weights(folder / "weights", module, recipe)
+    return SpeechTrainingResult(checkpoint.step, complete, folder / "weights")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from vqlink.config.build import build_system
 from vqlink.config.schema import Recipe
-from vqlink.config.text import build_text_code, recipe_tokenizer
+from vqlink.config.text import build_text_code
+from vqlink.links.bits import LONGEST
 from vqlink.metrics.image import psnr
 from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.datasets import open_images
-from vqlink.sources.text import open_sentences
+from vqlink.sources.text import encode, open_sentences
 from vqlink.systems.index_code import IndexCode
 from vqlink.training.ema import Ema
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 class Validation:
@@ -49,22 +56,31 @@ class Validation:
 
 
 class TextValidation:
-    """Part of the validation sentences' tokens that arrive, free-running, at each point."""
+    """Part of the validation sentences' tokens that arrive, free-running, at each point.
 
-    def __init__(self, recipe: Recipe) -> None:
+    Args:
+        tokenizer: the run's.
+
+    Attributes:
+        sent: tokens of the sentences; those that no frame can hold are left out, as in training.
+    """
+
+    def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
         self.recipe = recipe
         self.system = build_text_code(recipe).eval()
-        self.sentences: list[str] = []
+        self.sent: list[list[int]] = []
         if recipe.source.validation is not None:
-            self.sentences = open_sentences(recipe.source.validation)[: recipe.evaluation.samples]
-            self.system.tokenizer = recipe_tokenizer(recipe)
+            sentences = open_sentences(recipe.source.validation)
+            coded = (encode(tokenizer, sentence) for sentence in sentences)
+            fitting = (tokens for tokens in coded if 0 < len(tokens) <= LONGEST)
+            self.sent = list(itertools.islice(fitting, recipe.evaluation.samples))
 
     def run(self, ema: Ema) -> dict[str, float]:
-        """``{"token_accuracy@0.2": ...}``; empty where the recipe names no sentences."""
+        """``{"token_accuracy@0.2": ...}``; empty where there are no sentences."""
         self.system.load_state_dict(ema.state)
-        if not self.sentences:
+        sent = self.sent
+        if not sent:
             return {}
-        sent = [self.system.tokens(sentence) for sentence in self.sentences]
         points = self.recipe.evaluation.probability
         binary = self.recipe.link.channel.kind in ("bec", "bsc")
         figures = {}

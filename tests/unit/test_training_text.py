@@ -1,0 +1,69 @@
+"""Training of text codes: one vocabulary for all ranks, resumptions and beginnings of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lightning_fabric import Fabric
+
+from vqlink.cli.train import _initial_folder
+from vqlink.config.load import load_recipe
+from vqlink.config.schema import Recipe
+from vqlink.config.text import TOKENIZER_NAME, build_text_code, save_text_weights
+from vqlink.links.bits import LONGEST
+from vqlink.sources.text import read_tokenizer, train_tokenizer
+from vqlink.training.ema import Ema
+from vqlink.training.loop import _tokenizer, train
+from vqlink.training.validation import TextValidation
+
+LINES = ["A man rides a horse.", "Two dogs run on the grass."]
+OTHERS = ["Zwei Hunde laufen im Gras."]
+
+
+@pytest.fixture(name="recipe")
+def fixture_recipe(tmp_path: Path) -> Recipe:
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("\n".join([*LINES, "dog " * 100]) + "\n")
+    net = [f"{end}.{what}" for end in ("encoder", "decoder") for what in ("width=16", "heads=2")]
+    return load_recipe(
+        "text-q8",
+        [f"source.train={sentences}", f"source.validation={sentences}", "source.vocabulary=100",
+         "evaluation.samples=3", "training.steps=1", "training.messages=2", *net],
+    )  # fmt: skip
+
+
+def test_a_run_keeps_its_vocabulary(tmp_path: Path, recipe: Recipe) -> None:
+    """Trained again, few sentences may give another; here other sentences surely do."""
+    folder = tmp_path / "run"
+    assert train(recipe, folder, progress=False).complete
+    first = read_tokenizer(folder / "weights" / TOKENIZER_NAME).get_vocab()
+    (tmp_path / "sentences.txt").write_text("\n".join(OTHERS) + "\n")
+    fabric = Fabric(devices=1, accelerator="cpu")
+    assert _tokenizer(fabric, recipe, folder, None).get_vocab() == first
+    assert _tokenizer(fabric, recipe, None, None).get_vocab() != first
+
+
+def test_a_run_takes_the_vocabulary_of_what_it_starts_from(tmp_path: Path, recipe: Recipe) -> None:
+    start = tmp_path / "start"
+    tokenizer = train_tokenizer(OTHERS, 100)
+    save_text_weights(start, build_text_code(recipe).state_dict(), recipe, tokenizer)
+    fabric = Fabric(devices=1, accelerator="cpu")
+    assert _tokenizer(fabric, recipe, None, start).get_vocab() == tokenizer.get_vocab()
+    larger = recipe.source.model_copy(update={"vocabulary": 110})
+    other = recipe.model_copy(update={"source": larger})
+    assert _tokenizer(fabric, other, None, start).get_vocab() != tokenizer.get_vocab()
+
+
+def test_a_text_code_of_the_zoo_is_a_beginning() -> None:
+    recipe = load_recipe("text-q32", ["training.init_from=text-q32-start"])
+    folder = _initial_folder(recipe)
+    assert folder is not None
+    assert (folder / TOKENIZER_NAME).is_file()
+
+
+def test_sentences_that_no_frame_holds_are_not_validated(recipe: Recipe) -> None:
+    tokenizer = train_tokenizer(LINES, 100)
+    validation = TextValidation(recipe, tokenizer)
+    assert [len(tokens) <= LONGEST for tokens in validation.sent] == [True, True]
+    assert validation.run(Ema(build_text_code(recipe), 0.9))
