@@ -10,7 +10,7 @@ import torch
 from tests.conftest import small_recipe, smooth_picture
 from vqlink.config.build import build_system
 from vqlink.config.weights import save_weights
-from vqlink.experiments import hrvqvae, hrvqvae_streams
+from vqlink.experiments import hrvqvae, hrvqvae_streams, hrvqvae_table2
 from vqlink.experiments.cells import read_rows
 from vqlink.experiments.hrvqvae_images import HierarchyRun, build, measure, train
 from vqlink.experiments.reproduction import Row
@@ -154,3 +154,21 @@ def test_the_claim_of_streams_is_judged_from_the_best_equal_form(tmp_path: Path)
     assert "fails at 0 dB; at -3 dB 16.00 against 12.00 dB" in held.figures
     assert hrvqvae_streams._claim(rows(2.0)).held is False
     assert hrvqvae_streams._claim(rows(4.0)[:-1]).held is None
+
+
+def test_times_are_taken_apart_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hrvqvae_table2, "_BATCH", 2)
+    found = hrvqvae_table2.reproduce("smoke", tmp_path, 1)
+    rows = read_rows(tmp_path / "hrvqvae-table2.jsonl")
+    assert {row["model"] for row in rows} == {"hr", "vqvae", "vqvae2"}
+    assert all(min(row["encoder"], row["search"], row["decoder"]) > 0 for row in rows)
+    assert [claim.held is None for claim in found.claims] == [False, False]
+
+    def claim(vqvae_total: float) -> bool | None:
+        part = {"codes": 512, "encoder": 1.0, "decoder": 1.0}
+        made = [{**part, "model": "hr", "search": 1.0},
+                {**part, "model": "vqvae", "search": vqvae_total - 2}]  # fmt: skip
+        return hrvqvae_table2._claim(made, "vqvae").held
+
+    assert claim(18.0) is True  # the paper's ratio is 5.8
+    assert claim(17.0) is False
