@@ -23,6 +23,7 @@ from vqlink.sources.audio import write_audio
 from vqlink.sources.voice import synthetic_voice
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_rate import interval_bits, interval_mean, rate_distortion
+from vqlink.training.speech_loop import descend
 from vqlink.training.speech_run import train_speech_recipe
 from vqlink.zoo.speech import (
     SpeechEntry,
@@ -150,6 +151,15 @@ def test_a_resumed_run_is_an_uninterrupted_one(voices: Path, tmp_path: Path, nam
         assert (parts / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     with pytest.raises(VqlinkError, match="nothing to resume"):
         train_speech_recipe(recipe, _folder(tmp_path, "empty"), resume=True)
+
+
+def test_training_that_diverges_says_so_and_spoils_nothing() -> None:
+    model = torch.nn.Linear(2, 1)
+    before = model.weight.detach().clone()
+    optimizer = torch.optim.Adam(model.parameters())
+    with pytest.raises(VqlinkError, match="learning_rate"):
+        descend(model(torch.ones(2)).sum() * torch.nan, model, optimizer, 1.0)
+    assert torch.equal(model.weight, before)
 
 
 def _folder(parent: Path, name: object) -> Path:

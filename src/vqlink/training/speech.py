@@ -18,7 +18,7 @@ from vqlink.sources.audio import find_recordings, read_audio
 from vqlink.systems.speech_envelope import EnvelopeModel
 from vqlink.systems.speech_frames import FRAME_BYTES, OVERHEAD_BITS
 from vqlink.systems.speech_rate import rate_distortion
-from vqlink.training.speech_loop import Checkpoint, Log, run_steps
+from vqlink.training.speech_loop import Checkpoint, Log, descend, run_steps
 
 _DB_PER_BIT = 10 * math.log10(2)  # of a power ratio
 
@@ -98,10 +98,7 @@ def train_envelope(
                 loss = loss + training.commitment * out.losses["commitment"]
             if "codebook" in out.losses:
                 loss = loss + out.losses["codebook"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
-        optimizer.step()
+        descend(loss, model, optimizer, training.clip_norm)
         if step < soft:
             _upkeep(model, optimizer, stages, training.seed, step)
         values = {

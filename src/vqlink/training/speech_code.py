@@ -17,7 +17,7 @@ from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.rng import stream, uniform
 from vqlink.sources.audio import find_recordings, read_audio
 from vqlink.systems.speech_jscc import SpeechJSCC
-from vqlink.training.speech_loop import Checkpoint, Log, run_steps
+from vqlink.training.speech_loop import Checkpoint, Log, descend, run_steps
 
 _DB_PER_BIT = 10 * math.log10(2)  # of a power ratio
 _FLOOR = HOP / 12  # error that rounding to 16 bits makes in a frame anyway
@@ -84,10 +84,7 @@ def train_code(
         signal = (weights * spectra).square().sum(dim=2) + _FLOOR
         whole = torch.log2(error.sum(dim=1) / signal.sum(dim=1))
         loss = 0.5 * whole.mean() + 0.5 * torch.log2(error / signal).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(code.parameters(), training.clip_norm)
-        optimizer.step()
+        descend(loss, code, optimizer, training.clip_norm)
         return {"loss": loss.detach(), "psnr_db": -_DB_PER_BIT * whole.detach().mean()}
 
     run_steps(

@@ -61,6 +61,22 @@ class Checkpoint:
         save_state(self.path, model, optimizer, None, step=self.step, recipe=self.recipe)
 
 
+def descend(
+    loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float
+) -> None:
+    """One update along the loss's clipped gradient.
+
+    Raises:
+        VqlinkError: when the gradient is not finite; the weights are then as before.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    if not bool(torch.isfinite(norm)):
+        raise VqlinkError("training diverges: start again with a lower training.learning_rate")
+    optimizer.step()
+
+
 def run_steps(
     model: nn.Module,
     optimizer: torch.optim.Adam,
