@@ -56,7 +56,7 @@ def test_a_run_takes_the_vocabulary_of_what_it_starts_from(tmp_path: Path, recip
 
 
 def test_a_text_code_of_the_zoo_is_a_beginning() -> None:
-    recipe = load_recipe("text-q32", ["training.init_from=text-q32-start"])
+    recipe = load_recipe("text-q32", ["training.init_from=text-q16"])
     folder = _initial_folder(recipe)
     assert folder is not None
     assert (folder / TOKENIZER_NAME).is_file()

@@ -10,7 +10,7 @@ import pytest
 import vqlink
 from vqlink.config.load import load_recipe, recipe_names
 from vqlink.config.weights import read_config, sha256_of
-from vqlink.evaluation.text import default_code
+from vqlink.evaluation.text import DEFAULT_CODE
 from vqlink.protocols import Point, VqlinkError
 from vqlink.rng import stream
 from vqlink.zoo import text as zoo
@@ -41,7 +41,7 @@ def test_weights_come_from_a_shipped_recipe(entry: TextEntry) -> None:
 
 @pytest.mark.skipif(not text_entries(), reason="no text weights")
 def test_a_sentence_arrives() -> None:
-    code = vqlink.load_text(default_code())
+    code = vqlink.load_text(DEFAULT_CODE)
     sentence = "A man is riding a bicycle down the street."
     sent = code.transmit([sentence], Point(probability=0.2), generator=stream(0, "n"))
     assert sent.received == (sentence,)

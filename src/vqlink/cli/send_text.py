@@ -85,11 +85,11 @@ def send_text_command(
     from rich.console import Console
 
     from vqlink.config.channels import channel_name, parse_channel
-    from vqlink.evaluation.text import default_code, frames, open_text_systems, send_text
+    from vqlink.evaluation.text import DEFAULT_CODE, frames, open_text_systems, send_text
     from vqlink.protocols import Point
 
     config = parse_channel(channel)
-    names = list(dict.fromkeys([*(systems or [default_code()]), *(against or _AGAINST)]))
+    names = list(dict.fromkeys([*(systems or [DEFAULT_CODE]), *(against or _AGAINST)]))
     opened = open_text_systems(
         names, config, bits_per_symbol={None: None, "bpsk": 1, "qpsk": 2}[modem]
     )

@@ -13,7 +13,7 @@ from vqlink.evaluation.send_speech import (
     open_speech_systems,
 )
 from vqlink.evaluation.systems import System, default_systems, open_channel, open_systems
-from vqlink.evaluation.text import TextSystem, default_code, open_text_systems
+from vqlink.evaluation.text import DEFAULT_CODE, TextSystem, open_text_systems
 from vqlink.systems.separation import Separation
 from vqlink.systems.speech_link import SpeechLink
 
@@ -57,4 +57,4 @@ def speech_designed_for(link: SpeechSystem, snr_db: float) -> SpeechSystem:
 def text_systems(channel: str) -> tuple[TextSystem, ...]:
     """The text code of the zoo and its digital rivals at the same channel uses."""
     config, _ = open_channel(channel)
-    return open_text_systems((default_code(), *TEXT_RIVALS), config)
+    return open_text_systems((DEFAULT_CODE, *TEXT_RIVALS), config)

@@ -28,7 +28,7 @@ from vqlink.systems.text_separation import TEXT_LINKS, parse_text_separation
 from vqlink.zoo.text import load_text_system, text_entries
 
 TEXT_VERSIONS = {**VERSIONS, "tokenizers": version("tokenizers")}
-DEFAULT_CODES = ("text-q32", "text-q32-start")
+DEFAULT_CODE = "text-q32"
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,13 @@ class TextSystem:
     weights: str | None = None
 
 
-def default_code() -> str:
-    """The first of :data:`DEFAULT_CODES` whose weights ship."""
-    shipped = {entry.name for entry in text_entries()}
-    return next((name for name in DEFAULT_CODES if name in shipped), DEFAULT_CODES[0])
-
-
 def open_text_systems(
     names: Sequence[str], channel: ChannelConfig, *, bits_per_symbol: int | None = None
 ) -> tuple[TextSystem, ...]:
     """Open learned and digital text systems for one comparison over ``channel``.
 
     Digital links get, sentence by sentence, the uses of the first learned code among ``names``,
-    or else of :func:`default_code`.
+    or else of :data:`DEFAULT_CODE`.
 
     Args:
         bits_per_symbol: 1 (BPSK) or 2 (QPSK) of symbol channels, for all; None: as each code has.
@@ -69,7 +63,7 @@ def open_text_systems(
             learned[name] = _open_learned(name, channel, bits_per_symbol)
     reference = next(iter(learned.values()), None)
     if reference is None:
-        reference = _open_learned(default_code(), channel, bits_per_symbol)
+        reference = _open_learned(DEFAULT_CODE, channel, bits_per_symbol)
     code = reference.transceiver
     assert isinstance(code, TextCode)
     link = BitsLink(code.link.channel, bits_per_symbol=code.link.bits_per_symbol)
