@@ -180,5 +180,5 @@ def test_claims_and_plot_of_figure_3(tmp_path: Path) -> None:
 
 def test_the_catalogue_finds_them() -> None:
     names = [n for n in catalogue.entries() if n.startswith(("deepjsccq", "vqdeepsc"))]
-    assert len(names) == 7
+    assert len(names) == 9
     assert all(callable(catalogue.find(name)) for name in names)
