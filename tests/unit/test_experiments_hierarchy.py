@@ -10,7 +10,7 @@ import torch
 from tests.conftest import small_recipe, smooth_picture
 from vqlink.config.build import build_system
 from vqlink.config.weights import save_weights
-from vqlink.experiments import hrvqvae, hrvqvae_streams, hrvqvae_table2
+from vqlink.experiments import hrvqvae, hrvqvae_fig8, hrvqvae_streams, hrvqvae_table2
 from vqlink.experiments.cells import read_rows
 from vqlink.experiments.hrvqvae_images import HierarchyRun, build, measure, train
 from vqlink.experiments.reproduction import Row
@@ -138,6 +138,22 @@ def test_streams_are_measured_at_the_same_uses(
     assert all(row["lost"] == 0 for row in rows if row["snr_db"] == 20)
     assert all(row["lost"] > 0.5 for row in rows if row["snr_db"] == -6)
     assert found.claims[0].held is None  # it needs 3 dB below the failing point
+
+
+def test_layers_are_shown_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_folder: Path
+) -> None:
+    recipe = small_recipe("hrvqvae-cifar10")
+    folder = tmp_path / "codec"
+    save_weights(folder, build_system(recipe).state_dict(), recipe)
+    monkeypatch.setattr(hrvqvae_fig8, "CODEC", str(folder))
+    monkeypatch.setattr(hrvqvae_fig8, "DATA", str(picture_folder))
+    monkeypatch.setattr(hrvqvae_fig8, "can_open", lambda _: True)
+    found = hrvqvae_fig8.reproduce("smoke", tmp_path, 1)
+    rows = read_rows(tmp_path / "hrvqvae-fig8.jsonl")
+    assert [row["layers"] for row in rows] == [0, 1, 2, 3]
+    assert [row["bits"] for row in rows] == [0, 3 * 40 * 48, 6 * 40 * 48, 9 * 40 * 48]
+    assert found.claims[0].held is not None
 
 
 def test_the_claim_of_streams_is_judged_from_the_best_equal_form(tmp_path: Path) -> None:

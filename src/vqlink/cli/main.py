@@ -34,13 +34,14 @@ _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="vqlink",
-    help="Send images over noisy channels with learned codes, beside real digital links.",
+    help="Send images, text and speech over noisy channels, by learned codes and digital links.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.command("send")(send.send_command)
+app.command("demo")(demo.demo_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(recipes.app, name="recipes")
@@ -52,7 +53,6 @@ app.command("tx")(tx.tx_command)
 app.command("channel")(channel.channel_command)
 app.command("rx")(rx.rx_command)
 app.command("export")(export.export_command)
-app.command("demo")(demo.demo_command)
 app.command("push")(push.push_command)
 
 

@@ -28,6 +28,7 @@ _MODULES = {
     "hrvqvae-table2": ("hrvqvae_table2", "003, Table 2: time to encode, search and decode"),
     "hrvqvae-fig5": ("hrvqvae:fig5", "003, Fig. 5: depth 1 to 6 at 64 final codewords"),
     "hrvqvae-fig6": ("hrvqvae:fig6", "003, Fig. 6: growing codebooks, and who collapses"),
+    "hrvqvae-fig8": ("hrvqvae_fig8", "003, Fig. 8: what each layer carries"),
     "hrvqvae-streams": ("hrvqvae_streams", "003's layers as streams: unequal protection"),
     "air": ("air", "PSNR over the simulated air beside the ideal link (in no paper)"),
     "packet-loss": ("packet_loss", "index codes and files in lossy UDP packets (in no paper)"),
