@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqlink.experiments.cells import Cell, run_cells
 from vqlink.experiments.hrvqvae_streams import CODEC, DATA
-from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, of_all
+from vqlink.experiments.reproduction import Budget, Reproduction, Row, of_all
 from vqlink.experiments.sweeps import can_open, weights_of
 from vqlink.metrics.image import psnr, ssim
 from vqlink.reporting.figures import pictures_figure
