@@ -41,13 +41,13 @@ def once(loss: float, out: Path) -> dict[str, object]:
     return {
         "system": SYSTEM,
         "picture": PICTURE,
-        "loss": loss,
+        "probability": loss,
         "seed": sent["seed"],
         "packets": sent["packets"],
         "bytes": sent["bytes"],
         "dropped": sent["dropped"],
         "received": got["received"],
-        "lost": round(got["lost"], 4),
+        "part_lost": round(got["lost"], 4),
         "psnr": round(value, 3),
         "seconds": sent["seconds"],
     }
