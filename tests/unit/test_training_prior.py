@@ -19,11 +19,16 @@ from safetensors.torch import load_file
 from tests.conftest import small_recipe
 from vqlink.cli.main import run
 from vqlink.config.build import build_system
-from vqlink.config.prior import PriorRecipe, load_prior_recipe, prior_recipe_names
-from vqlink.config.weights import save_weights
+from vqlink.config.prior import (
+    PriorRecipe,
+    load_prior_recipe,
+    prior_recipe_names,
+    read_prior_file,
+)
+from vqlink.config.weights import MODEL_NAME, save_weights, sha256_of
 from vqlink.errors import VqlinkError
 from vqlink.training.prior import train_prior
-from vqlink.zoo.prior import load_prior
+from vqlink.zoo.prior import PriorEntry, load_prior, measure_expected, prior_entries
 
 
 @pytest.fixture(name="codec")
@@ -137,3 +142,13 @@ def test_shipped_recipes_are_valid(name: str) -> None:
     assert recipe.deviations
     with pytest.raises(VqlinkError, match="did you mean"):
         load_prior_recipe(name + "s")
+
+
+@pytest.mark.parametrize("entry", prior_entries(), ids=lambda entry: entry.name)
+def test_what_ships_is_what_the_manifest_says(entry: PriorEntry) -> None:
+    assert sha256_of(entry.folder / MODEL_NAME) == entry.sha256
+    assert read_prior_file(entry.folder).recipe == load_prior_recipe(entry.name)
+    prior = load_prior(entry.name)
+    assert sum(p.numel() for p in prior.parameters()) == entry.params
+    assert measure_expected(entry.folder) == pytest.approx(entry.bits, rel=0.005)
+    assert entry.bits < 0.9 * prior.fixed_bits(32, 32)
