@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 from tests.conftest import small_recipe
 from vqlink.cli.main import run
 from vqlink.config.build import build_system
+from vqlink.config.load import prior_recipe_names
 from vqlink.config.prior import (
     PriorRecipe,
     load_prior_recipe,
-    prior_recipe_names,
     read_prior_file,
 )
 from vqlink.config.weights import MODEL_NAME, save_weights, sha256_of
@@ -152,3 +152,22 @@ def test_what_ships_is_what_the_manifest_says(entry: PriorEntry) -> None:
     assert sum(p.numel() for p in prior.parameters()) == entry.params
     assert measure_expected(entry.folder) == pytest.approx(entry.bits, rel=0.005)
     assert entry.bits < 0.9 * prior.fixed_bits(32, 32)
+
+
+def test_recipes_verbs_know_priors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "hrvqvae-cifar10-prior"
+    assert run(["recipes", "ls"]) == 0
+    assert name in capsys.readouterr().out
+    assert run(["recipes", "cp", name, str(tmp_path / "mine.yaml")]) == 0
+    assert run(["recipes", "validate", str(tmp_path / "mine.yaml"), name]) == 0
+    capsys.readouterr()
+    for words, message in (
+        (["train", name, "--set", "net.wdth=3"], "did you mean net.width"),
+        (["train", name, "--devices", "2"], "one process"),
+        (["send", "sample:cat", "--system", name], "vqlink sample"),
+        (["evaluate", name, "--data", "x", "--snr", "3"], "vqlink sample"),
+    ):
+        assert run(words) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1

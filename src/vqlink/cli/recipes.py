@@ -11,8 +11,11 @@ from vqlink.cli.options import print_json
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
+    from vqlink.config.prior import PriorRecipe
     from vqlink.config.schema import Recipe
     from vqlink.config.speech import SpeechRecipe
+
+    AnyRecipe = Recipe | SpeechRecipe | PriorRecipe
 
 app = typer.Typer(
     help="List, show, copy and check recipes.", no_args_is_help=True, rich_markup_mode=None
@@ -23,9 +26,10 @@ _Json = Annotated[bool, typer.Option("--json", help="print JSON alone")]
 @app.command("ls")
 def ls_command(as_json: _Json = False) -> None:
     """List the shipped recipes."""
-    from vqlink.config.load import recipe_names, speech_recipe_names
+    from vqlink.config.load import prior_recipe_names, recipe_names, speech_recipe_names
 
-    loaded = [_load(name) for name in (*recipe_names(), *speech_recipe_names())]
+    names = (*recipe_names(), *speech_recipe_names(), *prior_recipe_names())
+    loaded = [_load(name) for name in names]
     if as_json:
         print_json(
             [{"name": r.name, "paper": r.paper, "figure": r.figure, "rho": _rho(r)} for r in loaded]
@@ -76,21 +80,27 @@ def validate_command(files: list[str], as_json: _Json = False) -> None:
         print(f"{name}: valid ({recipe.name}, hash {_hash(recipe)})")
 
 
-def _load(name: str) -> Recipe | SpeechRecipe:
+def _load(name: str) -> AnyRecipe:
     from vqlink.config.load import load_recipe
+    from vqlink.config.prior import is_prior_recipe, load_prior_recipe
     from vqlink.config.speech import is_speech_recipe, load_speech_recipe
 
+    if is_prior_recipe(name):
+        return load_prior_recipe(name)
     return load_speech_recipe(name) if is_speech_recipe(name) else load_recipe(name)
 
 
-def _hash(recipe: Recipe | SpeechRecipe) -> str:
+def _hash(recipe: AnyRecipe) -> str:
     from vqlink.config.load import recipe_hash
+    from vqlink.config.prior import PriorRecipe, prior_hash
     from vqlink.config.schema import Recipe
     from vqlink.config.speech import speech_recipe_hash
 
+    if isinstance(recipe, PriorRecipe):
+        return prior_hash(recipe)
     return recipe_hash(recipe) if isinstance(recipe, Recipe) else speech_recipe_hash(recipe)
 
 
-def _rho(recipe: Recipe | SpeechRecipe) -> float | None:
-    """None for a speech codec, whose bytes go over no channel."""
+def _rho(recipe: AnyRecipe) -> float | None:
+    """None for a speech codec, whose bytes go over no channel, and for a prior."""
     return None if recipe.rho is None else float(recipe.rho)

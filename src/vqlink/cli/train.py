@@ -47,8 +47,14 @@ def train_command(
     if is_prior_recipe(recipe):
         from vqlink.cli.train_prior import train_prior_command
 
-        plain = devices == 1 and nodes == 1 and not overrides
-        train_prior_command(recipe, out, plain=plain, resume=resume, as_json=as_json)
+        train_prior_command(
+            recipe,
+            overrides or [],
+            out,
+            one_process=devices == 1 and nodes == 1,
+            resume=resume,
+            as_json=as_json,
+        )
         return
     loaded = load_recipe(recipe, overrides or [])
     folder = out if out is not None else Path("runs") / loaded.name

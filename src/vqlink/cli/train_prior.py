@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from vqlink.cli.options import check_folder, print_json
@@ -10,15 +11,21 @@ from vqlink.errors import VqlinkError
 
 
 def train_prior_command(
-    name: str, out: Path | None, *, plain: bool, resume: bool, as_json: bool
+    name: str,
+    overrides: Sequence[str],
+    out: Path | None,
+    *,
+    one_process: bool,
+    resume: bool,
+    as_json: bool,
 ) -> None:
     """Train a prior's recipe into OUT.
 
     Raises:
-        VqlinkError: for several processes or overrides, which priors don't have.
+        VqlinkError: for several processes, which priors don't have.
     """
-    if not plain:
-        raise VqlinkError("priors train in one process, as their file says: no --devices or --set")
+    if not one_process:
+        raise VqlinkError("priors train in one process: no --devices or --nodes here")
     from rich.console import Console
     from rich.progress import Progress
 
@@ -26,12 +33,12 @@ def train_prior_command(
     from vqlink.training.prior import train_prior
     from vqlink.zoo.prior import codec_folder
 
-    recipe = load_prior_recipe(name)
+    recipe = load_prior_recipe(name, overrides)
     folder = out if out is not None else Path("runs") / recipe.name
     codec = codec_folder(recipe.codec)
     if not resume:
         check_folder(folder)
-    with Progress(console=Console(stderr=True, quiet=as_json)) as bar:
+    with Progress(console=Console(stderr=True, quiet=as_json), transient=True) as bar:
         task = bar.add_task(recipe.name, total=recipe.training.steps)
 
         def report(step: int, figures: str) -> None:
@@ -41,7 +48,8 @@ def train_prior_command(
     weights = folder / "weights"
     again = None
     if not result.complete:
-        again = shlex.join(["vqlink", "train", name, "--out", str(folder), "--resume"])
+        words = [*(f"--set={text}" for text in overrides), "--out", str(folder), "--resume"]
+        again = shlex.join(["vqlink", "train", name, *words])
     if as_json:
         print_json(
             {

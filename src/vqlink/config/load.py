@@ -27,6 +27,9 @@ RECIPES = Path(str(resources.files("vqlink.recipes")))
 SPEECH_RECIPES = RECIPES / "speech"
 """Those for speech, which have a schema of their own: :mod:`vqlink.config.speech`."""
 
+PRIOR_RECIPES = RECIPES / "prior"
+"""Those of priors: :mod:`vqlink.config.prior`."""
+
 Tree = dict[str, Any]
 
 _MAX_BYTES = 1 << 20  # of a recipe file
@@ -54,6 +57,11 @@ def speech_recipe_names() -> list[str]:
     return sorted(path.stem for path in SPEECH_RECIPES.glob("*.yaml"))
 
 
+def prior_recipe_names() -> list[str]:
+    """Names of the shipped recipes of priors, sorted."""
+    return sorted(path.stem for path in PRIOR_RECIPES.glob("*.yaml"))
+
+
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe by name, or one from a file (anything with a ``/`` or ``.yaml``).
 
@@ -72,6 +80,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     tree = load_tree(name_or_path, overrides, Recipe)
     if is_for_speech(tree):
         raise VqlinkError(f"recipe {name_or_path} is for speech, not for pictures or text")
+    if is_for_prior(tree):
+        raise VqlinkError(f"recipe {name_or_path} is of a prior, not of a code")
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
@@ -97,6 +107,11 @@ def load_tree(name_or_path: str | Path, overrides: Sequence[str], schema: object
 def is_for_speech(tree: Tree) -> bool:
     """Whether a recipe says that it is for speech."""
     return str(tree.get("kind", "")).startswith("speech")
+
+
+def is_for_prior(tree: Tree) -> bool:
+    """Whether a recipe says that it is of a prior."""
+    return tree.get("kind") == "prior"
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -125,9 +140,11 @@ def recipe_path(name_or_path: str | Path) -> Path:
         return RECIPES / f"{text}.yaml"
     if text in speech_recipe_names():
         return SPEECH_RECIPES / f"{text}.yaml"
+    if text in prior_recipe_names():
+        return PRIOR_RECIPES / f"{text}.yaml"
     if "/" in text or "\\" in text or text.endswith((".yaml", ".yml")):
         return Path(text)
-    names = [*recipe_names(), *speech_recipe_names()]
+    names = [*recipe_names(), *speech_recipe_names(), *prior_recipe_names()]
     raise VqlinkError(
         f"unknown recipe {text!r}{_hint(text, names)} (known: {', '.join(names)}; or a .yaml)"
     )

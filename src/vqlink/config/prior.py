@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Sequence
 from hashlib import sha256
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import Field, ValidationError, model_validator
-from safetensors.torch import save_file
 
-from vqlink.config.load import read_tree
+from vqlink.config.load import (
+    is_for_prior,
+    load_tree,
+    prior_recipe_names,
+    read_tree,
+    reason_of,
+)
 from vqlink.config.parts import Depth, Part, Width
-from vqlink.config.weights import CONFIG_NAME, MODEL_NAME, load_weights, read_tensors, sha256_of
-from vqlink.errors import VqlinkError, did_you_mean, one_line
+from vqlink.config.weights import (
+    CONFIG_NAME,
+    MODEL_NAME,
+    Storage,
+    load_weights,
+    read_tensors,
+    sha256_of,
+    write_folder,
+)
+from vqlink.errors import VqlinkError, one_line
 from vqlink.systems.image_prior import ImagePrior
 from vqlink.systems.layered_code import LayeredCode
-
-PRIOR_RECIPES = Path(str(resources.files("vqlink.recipes"))) / "prior"
 
 
 class PriorSource(Part):
@@ -68,6 +78,7 @@ class PriorRecipe(Part):
     kind: Literal["prior"] = "prior"
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     paper: str
+    figure: str = "Table 3"
     codec: str
     source: PriorSource
     net: PriorNet = PriorNet()
@@ -80,6 +91,11 @@ class PriorRecipe(Part):
             raise ValueError("net.classes and source.label come together")
         return self
 
+    @property
+    def rho(self) -> None:
+        """None: a prior is no code."""
+        return None
+
 
 class PriorFile(Part):
     """``config.json`` of a prior's weights folder: the recipe, and which codec it belongs to."""
@@ -88,34 +104,29 @@ class PriorFile(Part):
     codec_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-def prior_recipe_names() -> list[str]:
-    """Names of the shipped recipes, sorted."""
-    return sorted(path.stem for path in PRIOR_RECIPES.glob("*.yaml"))
-
-
 def is_prior_recipe(name_or_path: str) -> bool:
     """Whether it is a shipped prior's name, or a file that says so."""
     path = Path(name_or_path)
-    if name_or_path in prior_recipe_names():
-        return True
-    return path.is_file() and read_tree(path).get("kind") == "prior"
+    return name_or_path in prior_recipe_names() or (
+        path.is_file() and is_for_prior(read_tree(path))
+    )
 
 
-def load_prior_recipe(name_or_path: str) -> PriorRecipe:
-    """A shipped recipe by name, or one from a file.
+def load_prior_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> PriorRecipe:
+    """A shipped recipe of a prior by name, or one from a file.
+
+    Args:
+        overrides: ``section.key=value`` texts, laid over the recipe in turn; the value is YAML.
 
     Raises:
-        VqlinkError: for an unknown name, a file that can't be read, or keys that don't fit.
+        VqlinkError: as :func:`vqlink.config.load.load_recipe`.
     """
-    names = prior_recipe_names()
-    if name_or_path not in names and not Path(name_or_path).is_file():
-        hint = did_you_mean(name_or_path, names)
-        raise VqlinkError(f"unknown prior recipe {name_or_path!r}{hint}")
-    path = PRIOR_RECIPES / f"{name_or_path}.yaml" if name_or_path in names else Path(name_or_path)
+    tree = load_tree(name_or_path, overrides, PriorRecipe)
     try:
-        return PriorRecipe.model_validate(read_tree(path))
+        return PriorRecipe.model_validate(tree)
     except ValidationError as error:
-        raise VqlinkError(f"recipe {name_or_path}: {_first(error)}") from None
+        reason = reason_of(error, tree, PriorRecipe)
+        raise VqlinkError(f"recipe {name_or_path}: {reason}") from None
 
 
 def prior_hash(recipe: PriorRecipe) -> str:
@@ -160,20 +171,9 @@ def save_prior(
     half: bool = False,
 ) -> str:
     """Write a weights folder, the tensors in float32 or float16; returns their file's sha256."""
-    stored = {
-        name: (t.half() if half and t.is_floating_point() else t).contiguous().cpu()
-        for name, t in tensors.items()
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{MODEL_NAME}.partial"
-        save_file(stored, partial)
-        os.replace(partial, folder / MODEL_NAME)
-        text = PriorFile(recipe=recipe, codec_sha256=codec_sha256).model_dump_json(indent=2)
-        (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise VqlinkError(f"can't write the prior to {folder}: {error.strerror or error}") from None
-    return sha256_of(folder / MODEL_NAME)
+    file = PriorFile(recipe=recipe, codec_sha256=codec_sha256)
+    storage: Storage = "float16" if half else "float32"
+    return write_folder(folder, tensors, file.model_dump(mode="json"), storage=storage)
 
 
 def load_prior_weights(folder: Path, codec_folder: Path) -> tuple[ImagePrior, PriorRecipe]:
@@ -208,11 +208,4 @@ def read_prior_file(folder: Path) -> PriorFile:
     except OSError as error:
         raise VqlinkError(f"can't read {path}: {error.strerror or error}") from None
     except ValidationError as error:
-        raise VqlinkError(f"{path} is no prior's: {_first(error)}") from None
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-    return one_line(f"{where}: {what}")
+        raise VqlinkError(f"{path} is no prior's: {reason_of(error, {}, PriorFile)}") from None

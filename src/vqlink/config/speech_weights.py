@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from vqlink.config.speech import (
     SpeechCodecRecipe,
@@ -17,7 +15,7 @@ from vqlink.config.speech import (
     build_envelope,
     read_speech_recipe,
 )
-from vqlink.config.weights import CONFIG_NAME, MODEL_NAME, read_tensors, sha256_of
+from vqlink.config.weights import CONFIG_NAME, read_tensors, write_folder
 from vqlink.errors import VqlinkError
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_envelope import EnvelopeModel
@@ -34,18 +32,13 @@ def save_speech_weights(
     Args:
         half: store floating-point tensors in float16; a codec's tables are integers either way.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        name: (t.half() if half and t.is_floating_point() else t).contiguous()
+        name: t
         for name, t in module.state_dict().items()
         if name.rpartition(".")[2] not in _NOT_FOR_USE
     }
-    partial = folder / f"{MODEL_NAME}.partial"
-    save_file(tensors, partial)
-    os.replace(partial, folder / MODEL_NAME)
-    text = json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n"
-    (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
-    return sha256_of(folder / MODEL_NAME)
+    plain = recipe.model_dump(mode="json")
+    return write_folder(folder, tensors, plain, storage="float16" if half else "float32")
 
 
 def read_speech_config(folder: Path) -> SpeechRecipe:

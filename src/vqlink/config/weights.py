@@ -43,6 +43,13 @@ def save_weights(
         VqlinkError: when the folder can't be written to, or the disk is full; the files that were
             there stay as they are.
     """
+    return write_folder(folder, tensors, recipe.model_dump(mode="json"), storage=storage)
+
+
+def write_folder(
+    folder: Path, tensors: Mapping[str, Tensor], config_tree: object, *, storage: Storage
+) -> str:
+    """As :func:`save_weights`, with any plain data as ``config.json``."""
     stored = {
         stored_name: part.contiguous().cpu()
         for name, t in tensors.items()
@@ -55,7 +62,7 @@ def save_weights(
         save_file(stored, partial)
         os.replace(partial, model)
         partial = config.with_suffix(".partial")
-        partial.write_text(json.dumps(recipe.model_dump(mode="json"), indent=2) + "\n")
+        partial.write_text(json.dumps(config_tree, indent=2) + "\n")
         os.replace(partial, config)
     except (OSError, SafetensorError) as error:
         remove_quietly(partial)

@@ -1,4 +1,4 @@
-"""What a SYSTEM is for: pictures, sentences or recordings."""
+"""What a SYSTEM is for: pictures, sentences or recordings; or a prior, for samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vqlink.config.weights import CONFIG_NAME
 from vqlink.errors import VqlinkError
 from vqlink.zoo.catalogue import entries
 
-Kind = Literal["pictures", "sentences", "recordings"]
+Kind = Literal["pictures", "sentences", "recordings", "samples"]
 
 _INSTEAD: dict[Kind, str] = {
     "pictures": "`vqlink send PICTURE --system {}`",
@@ -19,6 +19,7 @@ _INSTEAD: dict[Kind, str] = {
         "text-bec-fig3` measures a test set"
     ),
     "recordings": "`vqlink send RECORDING.wav --system {}`",
+    "samples": "`vqlink sample {}`",
 }
 
 
@@ -47,7 +48,8 @@ def kind_of(name: str) -> Kind | None:
         return "sentences" if source in ("huffman", "huffman-char") else None
     if any(entry.name == name for entry in entries()):
         return "pictures"
-    # Late: pictures need neither of them.
+    # Late: pictures need none of them.
+    from vqlink.zoo.prior import prior_entries
     from vqlink.zoo.speech import speech_entries
     from vqlink.zoo.text import text_entries
 
@@ -55,6 +57,8 @@ def kind_of(name: str) -> Kind | None:
         return "sentences"
     if any(entry.name == name for entry in speech_entries()):
         return "recordings"
+    if any(entry.name == name for entry in prior_entries()):
+        return "samples"
     return _kind_in(Path(name))
 
 
@@ -67,6 +71,8 @@ def _kind_in(folder: Path) -> Kind | None:
         return None
     if str(tree.get("kind", "")).startswith("speech"):
         return "recordings"
+    if "codec_sha256" in tree:
+        return "samples"
     source = tree.get("source")
     if isinstance(source, dict) and source.get("kind") == "text":
         return "sentences"

@@ -19,6 +19,7 @@ from vqlink.packets.header import PictureHeader
 from vqlink.packets.layout import Layout
 from vqlink.systems.concealment import Concealment
 from vqlink.systems.index_code import IndexCode
+from vqlink.systems.layered_code import LayeredCode
 from vqlink.systems.packet_code import DEFAULT_DATAGRAM, PacketCode
 from vqlink.systems.packet_file import parse_packet_file
 from vqlink.zoo.catalogue import entries, load_system
@@ -40,8 +41,9 @@ def open_packet_code(
     """
     code, recipe, sha256 = load_system(name)
     if not isinstance(code, IndexCode):
+        what = "layers" if isinstance(code, LayeredCode) else "values"
         raise VqlinkError(
-            f"{name} sends values, which packets of bytes don't carry: take an index code, "
+            f"{name} sends {what}, which packets of bytes don't carry: take an index code, "
             f"{' or '.join(index_codes())}"
         )
     if not code.codebooks:

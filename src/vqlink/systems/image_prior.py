@@ -194,13 +194,14 @@ class ImagePrior(nn.Module):
         ):
             walk = net.walk(batch, *shape, self.codes.context(layer, maps), label)
             own = torch.zeros((batch, *shape), dtype=torch.int64, device=device)
-            before = maps if maps and maps[0].shape[1:] == own.shape[1:] else []
             for row in range(shape[0]):
                 for column in range(shape[1]):
                     own[:, row, column] = chooser(layer, row, column)(walk.logits())
-                    here = [found[:, row, column] for found in (*before, own)]
-                    # Maps of other sizes don't decide which codewords there are.
-                    cells = here if before else [here[-1]] * (layer + 1)
+                    # A map of another size doesn't decide which codewords there are.
+                    cells = [
+                        (found if found.shape == own.shape else own)[:, row, column]
+                        for found in (*maps, own)
+                    ]
                     walk.take(self.codes.values(layer, cells))
             maps.append(own)
         return maps

@@ -86,7 +86,7 @@ class LayeredCode(nn.Module):
     def maps(self) -> ResidualCodes:
         """The codec as a prior sees it."""
         codec = VQAutoencoder(self.encoder, self.quantizer, self.decoder)
-        return ResidualCodes(codec.eval(), stride=self._stride)
+        return ResidualCodes(codec, stride=self._stride)
 
     @property
     def streams(self) -> list[IndexLink]:
