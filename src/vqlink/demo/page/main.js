@@ -68,17 +68,33 @@ const figures = (arrival) => {
 };
 const lostText = (arrival) => (arrival.status === "outage" ? "Outage: nothing could be decoded." : arrival.shown_status && arrival.shown_status !== "ok" ? arrival.shown_status : null);
 
-class PictureBench extends Bench {
-  constructor() {
-    super("picture");
-    this.curve = new Curve(this.find("[data-curve]"), [0, 20], [10, 35]);
+// A tab with a curve over one of its dials, drawn anew when anything else has changed.
+class CurveBench extends Bench {
+  constructor(id, path, axis, across, upwards) {
+    super(id);
+    Object.assign(this, { path, axis });
+    this.curve = new Curve(this.find("[data-curve]"), across, upwards);
     this.drawer = new Runner();
     this.drawn = "";
-    this.form.addEventListener("input", (event) => {
-      if (event.target.type === "file") return;
-      this.curve.mark(this.value("snr_db"));
-      this.soon();
+    this.form.addEventListener("input", () => this.curve.mark(this.value(axis)));
+  }
+  draw(body) {
+    const key = JSON.stringify({ ...body, [this.axis]: 0 });
+    if (key === this.drawn) return;
+    this.curve.clear();
+    this.curve.mark(this.value(this.axis));
+    this.drawer.start(this.path, body, {
+      about: (about) => this.curve.about(about),
+      point: (point) => this.curve.add(point),
+      done: () => { this.drawn = key; },
     });
+  }
+}
+
+class PictureBench extends CurveBench {
+  constructor() {
+    super("picture", "/api/pictures/curve", "snr_db", [0, 20], [10, 35]);
+    this.form.addEventListener("input", (event) => event.target.type !== "file" && this.soon());
     listenForFiles(this, (file) => this.take(file.name, () => file.arrayBuffer().then((data) => upload("picture", file.name, data))));
   }
   offer(names) {
@@ -113,29 +129,14 @@ class PictureBench extends Bench {
       done: () => this.draw(body),
     });
   }
-  draw(body) {
-    const key = JSON.stringify({ ...body, snr_db: 0 });
-    if (key === this.drawn) return;
-    this.curve.clear();
-    this.curve.mark(this.value("snr_db"));
-    this.drawer.start("/api/pictures/curve", body, {
-      about: (about) => this.curve.about(about),
-      point: (point) => this.curve.add(point),
-      done: () => { this.drawn = key; },
-    });
-  }
 }
 
-class TextBench extends Bench {
+class TextBench extends CurveBench {
   constructor() {
-    super("text");
-    this.curve = new Curve(this.find("[data-curve]"), [0, 0.9], [0, 1]);
-    this.drawer = new Runner();
-    this.drawn = "";
+    super("text", "/api/texts/curve", "probability", [0, 0.9], [0, 1]);
     const typed = later(500, () => this.send());
     this.form.addEventListener("input", (event) => {
       this.find("[data-p-label]").textContent = this.value("channel") === "bec" ? "Bits erased" : "Bits flipped";
-      this.curve.mark(this.value("probability"));
       event.target.name === "text" ? typed() : this.soon();
     });
   }
@@ -152,17 +153,6 @@ class TextBench extends Bench {
         read: make("div", {}, ...arrival.read.map((read, i) => compared(sentences[i] ?? "", read))),
       })),
       done: () => this.draw(body),
-    });
-  }
-  draw(body) {
-    const key = JSON.stringify({ ...body, probability: 0 });
-    if (key === this.drawn) return;
-    this.curve.clear();
-    this.curve.mark(this.value("probability"));
-    this.drawer.start("/api/texts/curve", body, {
-      about: (about) => this.curve.about(about),
-      point: (point) => this.curve.add(point),
-      done: () => { this.drawn = key; },
     });
   }
 }
