@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from tests.conftest import small_recipe
 from vqlink.config.build import build_system
 from vqlink.config.load import RECIPES, load_recipe, recipe_names
-from vqlink.config.schema import IdentityConfig, LearnedConstellationConfig, QAMConfig
+from vqlink.config.quantizer_parts import IdentityConfig, LearnedConstellationConfig, QAMConfig
 from vqlink.config.text import load_text_code
 from vqlink.config.weights import load_weights
 from vqlink.protocols import Point

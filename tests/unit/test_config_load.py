@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vqlink.config.load import load_recipe, overlay, read_tree, recipe_hash, recipe_names
-from vqlink.config.schema import IdentityConfig, QAMConfig
+from vqlink.config.quantizer_parts import IdentityConfig, QAMConfig
 from vqlink.protocols import VqlinkError
 
 NAME = "jscc-q64-awgn-1-12"

@@ -19,21 +19,17 @@ from vqlink.config.image_nets import (
     MultiscaleEncoderConfig,
     VQVAEEncoderConfig,
 )
-from vqlink.config.schema import (
-    MODEMS,
+from vqlink.config.link_parts import MODEMS, IndexLinkConfig, LayersLinkConfig, ValuesLinkConfig
+from vqlink.config.quantizer_parts import (
     CodebooksConfig,
     IdentityConfig,
-    IndexLinkConfig,
-    LayersLinkConfig,
     LearnedConstellationConfig,
     PSKConfig,
     QAMConfig,
-    QuantizerConfig,
-    Recipe,
     ReplacementConfig,
     ResidualConfig,
-    ValuesLinkConfig,
 )
+from vqlink.config.schema import QuantizerConfig, Recipe
 from vqlink.config.text_parts import BinaryConfig
 from vqlink.decoders.image.compact import CompactDecoder
 from vqlink.decoders.image.deepjscc import DeepJSCCDecoder

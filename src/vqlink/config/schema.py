@@ -6,13 +6,11 @@ Every part is a tagged union on ``kind``; :mod:`vqlink.config.build` turns it in
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
-from vqlink.config.channels import AWGNConfig, ChannelConfig
 from vqlink.config.image_nets import (
     CompactEncoderConfig,
     CompactNet,
@@ -23,7 +21,14 @@ from vqlink.config.image_nets import (
     VQVAEEncoderConfig,
     VQVAENet,
 )
+from vqlink.config.link_parts import MODEMS, IndexLinkConfig, LayersLinkConfig, ValuesLinkConfig
 from vqlink.config.parts import Part, Width
+from vqlink.config.quantizer_parts import (
+    CodebooksConfig,
+    IdentityConfig,
+    ResidualConfig,
+    SoftToHardConfig,
+)
 from vqlink.config.text_parts import (
     BinaryConfig,
     BitsLinkConfig,
@@ -32,7 +37,6 @@ from vqlink.config.text_parts import (
     check_text_code,
 )
 
-_MOST_CODEWORDS = 2**20
 _MS_SSIM_CROP = 176  # five scales of an 11x11 window
 
 
@@ -78,174 +82,10 @@ DecoderConfig = Annotated[
 ]
 
 
-class IdentityConfig(Part):
-    """No quantization: any complex value may be sent."""
-
-    kind: Literal["identity"] = "identity"
-
-
-class QAMConfig(Part):
-    """Soft-to-hard onto a square QAM (001, eq. 12-13).
-
-    Attributes:
-        order: number of points.
-        hardness: sigma_q at the first and at the last training step; it rises linearly.
-    """
-
-    kind: Literal["qam"] = "qam"
-    order: Literal[4, 16, 64, 256, 1024, 4096]
-    hardness: tuple[float, float] = (5.0, 100.0)
-
-
-class PSKConfig(Part):
-    """Soft-to-hard onto a PSK, as modulators of constant envelope send it.
-
-    Attributes:
-        order: number of points.
-        hardness: as for QAM.
-    """
-
-    kind: Literal["psk"] = "psk"
-    order: Literal[2, 4, 8, 16]
-    hardness: tuple[float, float] = (5.0, 100.0)
-
-
-class LearnedConstellationConfig(Part):
-    """Soft-to-hard onto points that are learned, from square QAM on (001, eq. 16-19).
-
-    Attributes:
-        order: number of points.
-        hardness: as for QAM.
-    """
-
-    kind: Literal["learned"] = "learned"
-    order: Literal[4, 16, 64, 256, 1024, 4096]
-    hardness: tuple[float, float] = (5.0, 100.0)
-
-
-class ReplacementConfig(Part):
-    """Codebook replacement; see :class:`vqlink.quantizers.replacement.Replacement`."""
-
-    every: int = Field(50, ge=1)
-    growth: float = Field(1.1, ge=1, allow_inf_nan=False)
-    until: int = Field(10_000, ge=1)
-    threshold: float = Field(0.1, ge=0, le=1)
-
-
-class CodebooksConfig(Part):
-    """A codebook for each scale; see :class:`vqlink.quantizers.vector.VectorQuantizer`.
-
-    Attributes:
-        sizes: codewords of each scale that is sent, the largest scale first; powers of two.
-        gradient, learning: how latents and codewords are trained.
-        kmeans: start from k-means on the first batch.
-    """
-
-    kind: Literal["codebooks"] = "codebooks"
-    sizes: tuple[Literal[2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], ...] = Field(min_length=1)
-    gradient: Literal["straight_through", "rotation", "noise", "directional"] = "straight_through"
-    learning: Literal["loss", "ema", "gradient"] = "loss"
-    replacement: ReplacementConfig | None = None
-    kmeans: bool = True
-
-    @model_validator(mode="after")
-    def _can_learn(self) -> CodebooksConfig:
-        other = "loss" if self.gradient in ("straight_through", "rotation") else "gradient"
-        if self.learning not in (other, "ema"):
-            raise ValueError(f"gradient {self.gradient} learns by {other} or ema")
-        return self
-
-
-class ResidualConfig(Part):
-    """Codewords in layers; see :class:`vqlink.quantizers.residual.ResidualQuantizer`.
-
-    Attributes:
-        branches: choices of each layer, the first layer first; powers of two.
-        tree: a layer's codewords belong to the one chosen before (003); else plain layers.
-        gradient, learning, replacement, kmeans: as of a codebook for each scale.
-    """
-
-    kind: Literal["residual"] = "residual"
-    branches: tuple[Literal[2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], ...] = Field(
-        min_length=1, max_length=16
-    )
-    tree: bool = True
-    gradient: Literal["straight_through", "rotation", "noise", "directional"] = "straight_through"
-    learning: Literal["loss", "ema", "gradient"] = "loss"
-    replacement: ReplacementConfig | None = None
-    kmeans: bool = True
-
-    @model_validator(mode="after")
-    def _can_be_built(self) -> ResidualConfig:
-        other = "loss" if self.gradient in ("straight_through", "rotation") else "gradient"
-        if self.learning not in (other, "ema"):
-            raise ValueError(f"gradient {self.gradient} learns by {other} or ema")
-        if self.tree and math.prod(self.branches) > _MOST_CODEWORDS:
-            raise ValueError(f"a tree of more than {_MOST_CODEWORDS:,} codewords")
-        return self
-
-
-SoftToHardConfig = QAMConfig | PSKConfig | LearnedConstellationConfig
 QuantizerConfig = Annotated[
     IdentityConfig | SoftToHardConfig | CodebooksConfig | ResidualConfig | BinaryConfig,
     Field(discriminator="kind"),
 ]
-
-
-class ValuesLinkConfig(Part):
-    """Latents as channel symbols; see :class:`vqlink.links.values.ValuesLink`."""
-
-    kind: Literal["values"] = "values"
-    channel: ChannelConfig = AWGNConfig()
-    power: Literal["message", "constellation", "none"] = "message"
-    equalizer: Literal["none", "zero_forcing", "mmse"] = "zero_forcing"
-    precode: bool = False
-    mixing: bool = False
-    drive_level: float = Field(1.0, gt=0, allow_inf_nan=False)
-
-
-MODEMS = {"bpsk": 1, "qpsk": 2, "16qam": 4, "64qam": 6, "256qam": 8}
-"""Bits a symbol."""
-
-
-class IndexLinkConfig(Part):
-    """Codeword numbers over a digital link; see :class:`vqlink.links.indices.IndexLink`."""
-
-    kind: Literal["indices"] = "indices"
-    channel: ChannelConfig = AWGNConfig()
-    code: Literal["ldpc5g", "ldpc80211ad", "none"] = "ldpc5g"
-    rate: str = Field("1/3", pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")
-    modem: Literal["bpsk", "qpsk", "16qam", "64qam", "256qam"] = "16qam"
-    interleave: bool = True
-    lost: Literal["hard", "conceal", "soft"] = "hard"
-
-    @model_validator(mode="after")
-    def _rate_exists(self) -> IndexLinkConfig:
-        if self.code == "ldpc80211ad" and self.rate not in ("1/2", "5/8", "3/4", "13/16"):
-            raise ValueError("802.11ad's codes have rates 1/2, 5/8, 3/4 and 13/16")
-        if self.code == "ldpc5g" and not Fraction(1, 5) <= Fraction(self.rate) <= Fraction(11, 12):
-            raise ValueError("5G LDPC codes have rates from 1/5 to 11/12")
-        return self
-
-
-class LayersLinkConfig(Part):
-    """A coded stream for each layer; see :class:`vqlink.systems.layered_code.LayeredCode`.
-
-    Attributes:
-        rates: of 5G LDPC, a layer each; low ones protect more.
-    """
-
-    kind: Literal["layers"] = "layers"
-    channel: ChannelConfig = AWGNConfig()
-    rates: tuple[Annotated[str, Field(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")], ...]
-    modem: Literal["bpsk", "qpsk", "16qam", "64qam", "256qam"] = "qpsk"
-    interleave: bool = True
-
-    @model_validator(mode="after")
-    def _rates_exist(self) -> LayersLinkConfig:
-        if not all(Fraction(1, 5) <= Fraction(rate) <= Fraction(11, 12) for rate in self.rates):
-            raise ValueError("5G LDPC codes have rates from 1/5 to 11/12")
-        return self
 
 
 LinkConfig = Annotated[

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from vqlink.config.build import build_link, build_quantizer
+from vqlink.config.link_parts import ValuesLinkConfig
 from vqlink.config.load import (
     is_for_speech,
     load_tree,
@@ -24,7 +25,7 @@ from vqlink.config.load import (
     speech_recipe_names,
 )
 from vqlink.config.parts import Part, Width
-from vqlink.config.schema import IdentityConfig, QAMConfig, ReplacementConfig, ValuesLinkConfig
+from vqlink.config.quantizer_parts import IdentityConfig, QAMConfig, ReplacementConfig
 from vqlink.decoders.speech.expander import Expander
 from vqlink.encoders.speech.compander import Compander
 from vqlink.errors import VqlinkError

@@ -13,7 +13,8 @@ from torch import Tensor
 from vqlink.channels.bits import BEC, BSC
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.channels import ChannelConfig, build_channel, channel_name
-from vqlink.config.schema import MODEMS, Recipe
+from vqlink.config.link_parts import MODEMS
+from vqlink.config.schema import Recipe
 from vqlink.config.text_parts import BinaryConfig, BitsLinkConfig, TextSource, TransformerTextNet
 from vqlink.config.weights import Storage, read_config, read_tensors, save_weights
 from vqlink.decoders.text.transformer import TransformerTextDecoder

@@ -17,7 +17,9 @@ from vqlink.config.image_nets import (
     DeepJSCCEncoderConfig,
     MultiscaleEncoderConfig,
 )
-from vqlink.config.schema import CodebooksConfig, IndexLinkConfig, Recipe, ValuesLinkConfig
+from vqlink.config.link_parts import IndexLinkConfig, ValuesLinkConfig
+from vqlink.config.quantizer_parts import CodebooksConfig
+from vqlink.config.schema import Recipe
 from vqlink.config.weights import read_config, sha256_of
 from vqlink.deploy.onnx_export import DECODER_NAME, ENCODER_NAME, need_export_packages
 from vqlink.errors import one_line

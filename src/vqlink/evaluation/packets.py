@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from torch import Tensor
 
 from vqlink.air.header import name_id
+from vqlink.config.link_parts import IndexLinkConfig
 from vqlink.config.load import recipe_hash
-from vqlink.config.schema import IndexLinkConfig
 from vqlink.config.weights import read_config
 from vqlink.errors import VqlinkError
 from vqlink.evaluation.air import weights_id

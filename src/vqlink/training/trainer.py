@@ -25,12 +25,8 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from vqlink.config.build import LearnedSystem, build_system
-from vqlink.config.schema import (
-    CodebooksConfig,
-    Recipe,
-    ResidualConfig,
-    SoftToHardConfig,
-)
+from vqlink.config.quantizer_parts import CodebooksConfig, ResidualConfig, SoftToHardConfig
+from vqlink.config.schema import Recipe
 from vqlink.config.text import build_text_code, save_text_weights
 from vqlink.config.weights import load_overlap, read_tensors, save_weights
 from vqlink.protocols import VqlinkError

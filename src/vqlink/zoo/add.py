@@ -15,16 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from vqlink.config.channels import channel_name
-from vqlink.config.schema import (
-    MODEMS,
-    IdentityConfig,
-    IndexLinkConfig,
-    LayersLinkConfig,
-    QAMConfig,
-    Recipe,
-    SoftToHardConfig,
-    ValuesLinkConfig,
-)
+from vqlink.config.link_parts import MODEMS, IndexLinkConfig, LayersLinkConfig, ValuesLinkConfig
+from vqlink.config.quantizer_parts import IdentityConfig, QAMConfig, SoftToHardConfig
+from vqlink.config.schema import Recipe
 from vqlink.config.weights import (
     MODEL_NAME,
     Storage,
