@@ -28,7 +28,7 @@ _FLAT = 2_560  # vectors that a flat search among the most codewords is timed on
 _PAPER = {"hr": 0.4667842, "vqvae": 2.7087896, "vqvae2": 4.4492340}  # seconds, CIFAR-10
 _NOTES = (
     "seconds for 10,000 pictures of 32x32 with 16x16 latents of D = 64 (VQ-VAE-2: 8x8 and 4x4 "
-    "besides), untrained nets, float32, batches of 250, one thread a process; the second of two "
+    "besides), untrained nets, float32, batches of 250, one thread; the second of two "
     "passes over the networks' batch",
     "search: the nearest codeword of every latent vector; codewords and vectors are normal, since "
     "the time of these searches doesn't depend on them but for how the parents are spread; flat "
@@ -66,9 +66,16 @@ def _run_cell(cell: Cell) -> list[Row]:
     pictures = torch.rand(_BATCH, 3, 32, 32, generator=stream(0, "pictures"))
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     scale = PICTURES / _BATCH
-    times = (
-        _of_vqvae2(system, pictures) if isinstance(system, VQVAE2) else _of_one(system, pictures)
-    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = (
+            _of_vqvae2(system, pictures)
+            if isinstance(system, VQVAE2)
+            else _of_one(system, pictures)
+        )
+    finally:
+        torch.set_num_threads(threads)
     return [{name: seconds * scale for name, seconds in times.items()}]
 
 

@@ -287,19 +287,14 @@ class ResidualQuantizer(nn.Module):
         return rows
 
     def _search_tree(self, flat: Tensor) -> list[Tensor]:
-        """Residuals are never written: what a node stands for enters by products with its children.
-
-        All is relative to the first codebook's mean, so that a common offset costs no digits.
-        """
         codebook = self.codebook(0).detach()
         rows = [nearest(flat, codebook)]
         if self.layers == 1:
             return rows
-        centre = codebook.mean(dim=0)
-        centred, codes = flat - centre, codebook - centre
+        codes = codebook
         for layer in range(1, self.layers):
             children = self.codebook(layer).detach().view(-1, self.branches[layer], self.dim)
-            choice = nearest_child(centred, children, rows[-1], codes)
+            choice = nearest_child(flat, children, rows[-1], codes)
             rows.append(rows[-1] * self.branches[layer] + choice)
             if layer + 1 < self.layers:
                 codes = (codes[:, None] + children).view(-1, self.dim)

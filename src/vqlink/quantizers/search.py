@@ -1,10 +1,11 @@
 """Exact nearest-codeword search: the one that every quantizer uses.
 
-|x - c|^2 = |x|^2 - 2 x.c + |c|^2, of which the first term decides nothing: a matrix product and
-an argmin. The distances are never all in memory; a chunk of them goes through one small buffer
-that stays in the cache. torch's argmin walks one value at a time where its amin takes a whole
-register, so the row is first reduced to the minima of a few segments: the search then costs 1.1
-to 1.4 times the matrix product alone (benchmarks/search.py).
+|x - c|^2 = |x|^2 - 2 x.c + |c|^2, of which the first term decides nothing: what is left is to find
+the largest of x.c - |c|^2 / 2, a matrix product and an argmax. The scores are never all in memory;
+a chunk of them goes through one small buffer that stays in the cache. torch's argmax walks one
+value at a time; its max pooling over channels takes a register of them and returns indices as
+well. So scores lie (codewords, vectors), and the search costs little more than the matrix product
+alone (benchmarks/search.py).
 
 Vectors are centred on the codebook's mean before the product. Without that, an offset of 100
 common to all latents already costs 2 % of the indices in float32.
@@ -13,14 +14,18 @@ common to all latents already costs 2 % of the indices in float32.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
+from torch.nn import functional
 
 _BUFFER = 1 << 21  # floats: 8 MiB; larger ones leave the cache, smaller ones starve the product
-_SEGMENT = 256  # vectors of one parent from which on it is searched by itself
+_VECTORS = 1 << 18  # floats of vectors at a time, so that what is made of them stays there too
+_BLOCK = 256  # vectors of one matrix product
+_CODEWORDS = 4096  # of one matrix product; more would leave too few vectors in the buffer
 _TREE_FROM = 256  # codewords from which on a k-d tree beats the product in up to 3 dimensions
 
 
@@ -76,17 +81,16 @@ def nearest_child(
 ) -> Tensor:
     """The nearest of each vector's own m codewords: those of its parent.
 
-    Vectors are sorted by parent. A parent of many is searched by itself; the others go together
-    by the power of two that holds their number, each a row of one batched product. So the cost is
-    that of N x m distances, at most twice, however the vectors spread over the parents, and the
-    memory is bounded.
+    Vectors are sorted by parent and go in blocks of one parent, many in one batched product: full
+    ones, and what is left over with all left-overs of its power of two. So the cost is that of
+    N x m distances, at most twice, however the vectors spread over the parents, and the memory is
+    bounded.
 
     Args:
-        vectors: (N, D) finite, without a large common offset.
+        vectors: (N, D) finite.
         children: (P, m, D) codewords of each parent.
         parents: (N,) int64 in [0, P).
-        offsets: (P, D) what is taken off the vectors of each parent; None for zeros. It enters by
-            the products with the children alone: no residual is ever written.
+        offsets: (P, D) what is taken off the vectors of each parent; None for zeros.
 
     Returns:
         (N,) int64 in [0, m).
@@ -103,46 +107,65 @@ def nearest_child(
         )
     with torch.autocast(vectors.device.type, enabled=False):
         vectors, children = vectors.float(), children.float()
-        biases = children.square().sum(dim=2)
-        if offsets is not None:
-            products = torch.bmm(children, offsets.float()[:, :, None])[:, :, 0]
-            biases = biases.add_(products, alpha=2.0)
+        biases = children.square().sum(dim=2).mul_(-0.5)
         held = torch.bincount(parents, minlength=children.shape[0])
         order = _sorting(parents, children.shape[0])
-        starts = held.cumsum(0) - held
         index = torch.empty(count, dtype=torch.int64, device=vectors.device)
-        rows = max(1, _BUFFER // size)
-        buffer = vectors.new_empty(min(rows, count), size)
-        for parent in torch.nonzero(held > _SEGMENT).flatten().tolist():
-            first, last = int(starts[parent]), int(starts[parent] + held[parent])
-            for start in range(first, last, rows):
-                own = order[start : min(last, start + rows)]
-                scores = torch.addmm(
-                    biases[parent],
-                    vectors.index_select(0, own),
-                    children[parent].T,
-                    alpha=-2.0,
-                    out=buffer[: own.numel()],
-                )
-                index[own] = scores.argmin(dim=1)
-        low, width = 0, 1
-        while low < _SEGMENT:
-            chosen = torch.nonzero((held > low) & (held <= width)).flatten()
-            chunk = max(1, _BUFFER // (width * max(size, dim)))
-            places = torch.arange(width, device=vectors.device)
-            for some in torch.split(chosen, chunk) if chosen.numel() else ():
-                # Rows shorter than the width repeat their last vector.
-                place = starts[some, None] + torch.minimum(places, held[some, None] - 1)
+        for width, blocks, places in _blocks(held):
+            chunk = max(1, _VECTORS // (width * max(size, dim)))
+            for some, place in zip(
+                torch.split(blocks, chunk), torch.split(places, chunk), strict=True
+            ):
                 own = order[place.flatten()]
+                left = vectors.index_select(0, own).view(-1, width, dim)
+                if offsets is not None:
+                    left -= offsets.index_select(0, some)[:, None]
                 scores = torch.baddbmm(
-                    biases[some, None],
-                    vectors.index_select(0, own).view(-1, width, dim),
-                    children.index_select(0, some).mT,
-                    alpha=-2.0,
+                    biases[some, :, None], children.index_select(0, some), left.mT
                 )
-                index[own] = scores.argmin(dim=2).flatten()
-            low, width = width, 2 * width
+                index[own] = _largest(scores)[1].flatten()
         return index
+
+
+def _blocks(held: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Sorted vectors in blocks of one parent.
+
+    Args:
+        held: (P,) int64 vectors of each parent.
+
+    Yields:
+        A width, the blocks' parents (B,), and the places of their vectors, (B, width); a block that
+        holds fewer repeats its last one.
+    """
+    full, rest = held // _BLOCK, held % _BLOCK
+    starts = held.cumsum(0) - held
+    width = 1
+    while width <= _BLOCK:
+        parents = torch.nonzero((rest > width // 2) & (rest <= width)).flatten()
+        first, last = starts[parents] + full[parents] * _BLOCK, rest[parents] - 1
+        if width == _BLOCK:
+            whole = torch.repeat_interleave(full)
+            number = (
+                torch.arange(whole.numel(), device=held.device) - (full.cumsum(0) - full)[whole]
+            )
+            parents = torch.cat([whole, parents])
+            first = torch.cat([starts[whole] + number * _BLOCK, first])
+            last = torch.cat([torch.full_like(whole, _BLOCK - 1), last])
+        if parents.numel():
+            places = torch.minimum(torch.arange(width, device=held.device), last[:, None])
+            yield width, parents, first[:, None] + places
+        width *= 2
+
+
+def _largest(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest values along K and their indices: (B, K, n) -> (B, n), (B, n) int64."""
+    if scores.device.type != "cpu":
+        values, index = scores.max(dim=1)
+        return values, index
+    # As a picture of height K and width 1 with n channels that lie innermost.
+    picture = scores.unsqueeze(2).permute(0, 3, 1, 2)
+    values, index = functional.max_pool2d(picture, (scores.shape[1], 1), return_indices=True)
+    return values.flatten(1), index.flatten(1)
 
 
 def _sorting(parents: Tensor, count: int) -> Tensor:
@@ -156,7 +179,7 @@ def _sorting(parents: Tensor, count: int) -> Tensor:
 def _search(vectors: Tensor, centre: Tensor, centred: Tensor, scale: Tensor | None) -> Tensor:
     if vectors.shape[1] <= 3 and centred.shape[0] >= _TREE_FROM and vectors.device.type == "cpu":
         return _tree(vectors, centre, centred, scale)
-    scan = _Scan(-2 * centred, centred.square().sum(dim=1), vectors.shape[0])
+    scan = _Scan(centred, centred.square().sum(dim=1).mul_(-0.5), vectors.shape[0])
     index = torch.empty(vectors.shape[0], dtype=torch.int64, device=vectors.device)
     for start in range(0, vectors.shape[0], scan.rows):
         part = vectors[start : start + scan.rows].float() - centre
@@ -167,8 +190,8 @@ def _search(vectors: Tensor, centre: Tensor, centred: Tensor, scale: Tensor | No
 
 
 def _search_weighted(vectors: Tensor, centre: Tensor, centred: Tensor, weights: Tensor) -> Tensor:
-    """Weights of its own for each vector: sum w^2 c^2 - 2 (w^2 x).c as one product of width 2D."""
-    wide = torch.cat([-2 * centred, centred.square()], dim=1)
+    """Weights of its own for each vector: w^2 x.c - w^2 c^2 / 2 as one product of width 2D."""
+    wide = torch.cat([centred, -0.5 * centred.square()], dim=1)
     scan = _Scan(wide, wide.new_zeros(wide.shape[0]), vectors.shape[0])
     index = torch.empty(vectors.shape[0], dtype=torch.int64, device=vectors.device)
     for start in range(0, vectors.shape[0], scan.rows):
@@ -189,25 +212,41 @@ def _tree(vectors: Tensor, centre: Tensor, centred: Tensor, scale: Tensor | None
 
 
 class _Scan:
-    """argmin over K of ``x @ matrix.T + bias``, chunk by chunk through one buffer."""
+    """argmax over K of ``x @ matrix.T + bias``, chunk by chunk through one buffer."""
 
     def __init__(self, matrix: Tensor, bias: Tensor, count: int) -> None:
-        size = matrix.shape[0]
-        self.segments = 1 if size < 128 else 16 if size < 4096 else 32
-        self.width = -(-size // self.segments)
-        padding = self.segments * self.width - size
-        self.right = torch.nn.functional.pad(matrix, (0, 0, 0, padding)).T
-        self.bias = torch.nn.functional.pad(bias, (0, padding), value=math.inf)
-        self.rows = min(max(1, _BUFFER // self.bias.numel()), max(1, count))
-        self.buffer = matrix.new_empty(self.rows, self.bias.numel())
-        self.first = torch.arange(self.rows, device=matrix.device) * self.segments
+        matrices, biases = (torch.split(x, _CODEWORDS) for x in (matrix, bias[:, None]))
+        self.parts = tuple(zip(matrices, biases, strict=True))
+        size = min(matrix.shape[0], _CODEWORDS)
+        rows = min(_BUFFER // size, _VECTORS // matrix.shape[1])
+        self.rows = max(_BLOCK, rows // _BLOCK * _BLOCK)
+        self.buffer = matrix.new_empty(size * min(self.rows, max(1, count)))
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """(n, D) with n at most ``rows`` -> (n,) int64."""
-        count = vectors.shape[0]
-        scores = torch.addmm(self.bias, vectors, self.right, out=self.buffer[:count])
-        if self.segments == 1:
-            return scores.argmin(dim=1)
-        segment = scores.view(count, self.segments, self.width).amin(dim=2).argmin(dim=1)
-        best = scores.view(-1, self.width).index_select(0, self.first[:count] + segment)
-        return best.argmin(dim=1) + segment * self.width
+        count, dim = vectors.shape
+        whole = count // _BLOCK * _BLOCK
+        index = torch.empty(count, dtype=torch.int64, device=vectors.device)
+        if whole:
+            index[:whole] = self._best(vectors[:whole].view(-1, _BLOCK, dim)).flatten()
+        if whole < count:
+            index[whole:] = self._best(vectors[None, whole:])[0]
+        return index
+
+    def _best(self, blocks: Tensor) -> Tensor:
+        """(B, n, D) -> (B, n) int64."""
+        number, width, _ = blocks.shape
+        best = index = None
+        for part, (matrix, bias) in enumerate(self.parts):
+            shape = (number, matrix.shape[0], width)
+            scores = self.buffer[: math.prod(shape)].view(shape)
+            torch.baddbmm(bias, matrix.expand(number, -1, -1), blocks.mT, out=scores)
+            values, places = _largest(scores)
+            if best is None or index is None:
+                best, index = values, places
+            else:
+                better = values > best
+                best = torch.where(better, values, best)
+                index = torch.where(better, places + part * _CODEWORDS, index)
+        assert index is not None
+        return index
