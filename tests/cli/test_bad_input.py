@@ -66,7 +66,7 @@ CASES = {
     ),
     "a picture by a text code": ("send {picture} --system text-q32", "is for sentences"),
     "links without rho": ("evaluate jpeg+ldpc5g --data {picture}", "--rho"),
-    "a rate that no code has": ("train vqdeepsc-4 --set link.rate=1/9", "1/5 to 11/12"),
+    "a rate that no code has": ("train vqdeepsc-4 --set link.rate=1/99", "1/5 to 11/12"),
     "a rate of the other code": ("train vqdeepsc-4 --set link.code=ldpc80211ad", "13/16"),
     "unknown recipe": ("train jscc-awgn-1-11", "jscc-awgn-1-12"),
     "unknown key": ("train jscc-awgn-1-12 --set training.step=3", "training.steps"),

@@ -45,9 +45,9 @@ def test_over_a_clear_channel_all_layers_arrive() -> None:
 
 
 def test_uses_are_those_of_the_rates() -> None:
-    """5 + 2 + 1.5 coded bits a bit, QPSK, 3 bits a layer and cell; CRC and filling besides."""
+    """8 + 5/3 + 4/3 coded bits a bit, QPSK, 3 bits a layer and cell; CRC and filling besides."""
     recipe = small_recipe(NAME)
-    assert recipe.rho * 12 == pytest.approx((5 + 2 + 1.5) * 3 / 2)
+    assert recipe.rho * 12 == pytest.approx(11 * 3 / 2)
     assert float(recipe.rho) * 3 * 256**2 == pytest.approx(code().uses(256, 256), rel=0.03)
 
 
@@ -68,9 +68,9 @@ def test_what_is_lost_drops_out_of_the_sum(tree: bool) -> None:
 
 
 def test_protection_is_unequal() -> None:
-    """Between the thresholds of rates 1/5 and 2/3 the first layer arrives and the last does not."""
+    """Between the thresholds of rates 1/8 and 3/4 the first layer arrives and the last does not."""
     system, images = code(), pictures().repeat(4, 1, 1, 1)
-    sent = system.transmit(images, Point(snr_db=-2.0), generator=stream(0, "n"))
+    sent = system.transmit(images, Point(snr_db=-4.0), generator=stream(0, "n"))
     assert float(sent.stats["lost1"].mean()) < 0.2
     assert float(sent.stats["lost3"].mean()) > 0.8
     assert float(sent.stats["lost"].mean()) == pytest.approx(
@@ -79,7 +79,7 @@ def test_protection_is_unequal() -> None:
 
 
 def test_the_equal_rate_takes_the_same_uses() -> None:
-    rates, bits = [1 / 5, 1 / 2, 2 / 3], [3, 3, 3]
+    rates, bits = [1 / 8, 3 / 5, 3 / 4], [3, 3, 3]
     rate = equal_rate(rates, bits)
     unequal = sum(b / own for b, own in zip(bits, rates, strict=True))
     assert sum(b / rate for b in bits) == pytest.approx(unequal)
@@ -87,7 +87,7 @@ def test_the_equal_rate_takes_the_same_uses() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["link.rates=[1/2, 1/2]", "link.rates=[1/9, 1/2, 1/2]", "encoder.halvings=2", "losses.kl=1",
+    ["link.rates=[1/2, 1/2]", "link.rates=[1/99, 1/2, 1/2]", "encoder.halvings=2", "losses.kl=1",
      "quantizer={kind: identity}", "link={kind: indices}", "source.crop=31",
      "quantizer.branches=[1024, 1024, 1024]"],
 )  # fmt: skip

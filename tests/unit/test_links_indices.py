@@ -165,6 +165,27 @@ def test_messages_of_any_length(code: CodeName, rate: float, payload: int) -> No
     assert code == "none" or (decoded.abs() == SURE).all()
 
 
+@pytest.mark.parametrize("payload", [100, 9000])
+def test_below_a_fifth_the_word_is_sent_again(payload: int) -> None:
+    once, twice = (plan_code("ldpc5g", payload, rate, 2) for rate in (1 / 5, 1 / 10))
+    assert twice.coded == 2 * once.coded
+    bits = (torch.rand(1, payload, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    heard = 2 * twice.encode(bits) - 1
+    blocks = -(-payload // 3800)
+    first, again = heard.view(blocks, 2, -1).unbind(dim=1)
+    assert torch.equal(first, again)
+    # What one copy lost the other still has, and weak ratios add up to those of one word.
+    half = torch.stack([first, again], dim=1)
+    half[:, 0, ::2] = half[:, 1, 1::2] = 0
+    decoded, good = twice.decode(half.view(1, -1))
+    assert good.all()
+    assert torch.equal((decoded > 0).float(), bits)
+    noisy = torch.randn(blocks, once.coded // blocks, generator=torch.Generator().manual_seed(1))
+    weak = torch.stack([0.25 * noisy, 0.75 * noisy], dim=1).view(1, -1)
+    for ours, theirs in zip(twice.decode(weak), once.decode(noisy.view(1, -1)), strict=True):
+        assert torch.allclose(ours.float(), theirs.float(), atol=1e-3)
+
+
 def test_a_rate_that_the_standard_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="1/2, 5/8"):
         plan_code("ldpc80211ad", 100, 1 / 3, 4)

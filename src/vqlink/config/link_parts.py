@@ -26,6 +26,12 @@ class ValuesLinkConfig(Part):
 MODEMS = {"bpsk": 1, "qpsk": 2, "16qam": 4, "64qam": 6, "256qam": 8}
 """Bits a symbol."""
 
+_RATES = "5G LDPC codes have rates from 1/5 to 11/12, and down to 1/50 by repetition"
+
+
+def _is_rate(rate: str) -> bool:
+    return Fraction(1, 50) <= Fraction(rate) <= Fraction(11, 12)
+
 
 class IndexLinkConfig(Part):
     """Codeword numbers over a digital link; see :class:`vqlink.links.indices.IndexLink`."""
@@ -42,8 +48,8 @@ class IndexLinkConfig(Part):
     def _rate_exists(self) -> IndexLinkConfig:
         if self.code == "ldpc80211ad" and self.rate not in ("1/2", "5/8", "3/4", "13/16"):
             raise ValueError("802.11ad's codes have rates 1/2, 5/8, 3/4 and 13/16")
-        if self.code == "ldpc5g" and not Fraction(1, 5) <= Fraction(self.rate) <= Fraction(11, 12):
-            raise ValueError("5G LDPC codes have rates from 1/5 to 11/12")
+        if self.code == "ldpc5g" and not _is_rate(self.rate):
+            raise ValueError(_RATES)
         return self
 
 
@@ -62,6 +68,6 @@ class LayersLinkConfig(Part):
 
     @model_validator(mode="after")
     def _rates_exist(self) -> LayersLinkConfig:
-        if not all(Fraction(1, 5) <= Fraction(rate) <= Fraction(11, 12) for rate in self.rates):
-            raise ValueError("5G LDPC codes have rates from 1/5 to 11/12")
+        if not all(_is_rate(rate) for rate in self.rates):
+            raise ValueError(_RATES)
         return self

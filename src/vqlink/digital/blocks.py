@@ -6,6 +6,7 @@ index link goes on with a message whose blocks are partly lost, so it needs all 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Protocol
@@ -17,6 +18,8 @@ from torch.nn import functional
 from vqlink.digital import fec, ldpc80211ad
 
 CodeName = Literal["ldpc5g", "ldpc80211ad", "none"]
+
+_LOWEST_RATE = 1 / 5  # of 5G's second base graph
 
 SURE = 50.0
 """The log-likelihood ratio of a bit that a check has confirmed."""
@@ -54,7 +57,8 @@ def plan_code(name: CodeName, payload: int, rate: float, bits_per_symbol: int) -
     """The code for messages of ``payload`` bits.
 
     Args:
-        rate: information (CRC included) to coded bits; one of the standard's for 802.11ad.
+        rate: information (CRC included) to coded bits; one of the standard's for 802.11ad, and at
+            most 11/12 for 5G, whose words are sent again in part or as a whole below 1/5.
 
     Raises:
         ValueError: for a rate that the code doesn't have.
@@ -63,7 +67,9 @@ def plan_code(name: CodeName, payload: int, rate: float, bits_per_symbol: int) -
         raise ValueError("a message has at least one bit")
     match name:
         case "ldpc5g":
-            return _LDPC5G(payload, fec.plan_payload(payload, bits_per_symbol, rate))
+            frame = fec.plan_payload(payload, bits_per_symbol, max(rate, _LOWEST_RATE))
+            symbols = math.ceil(frame.information / rate / bits_per_symbol)
+            return _LDPC5G(payload, frame, max(frame.coded, symbols * bits_per_symbol))
         case "ldpc80211ad":
             known = {round(ldpc80211ad.information(r) / ldpc80211ad.LENGTH, 6): r
                      for r in ldpc80211ad.RATES}  # fmt: skip
@@ -76,24 +82,39 @@ def plan_code(name: CodeName, payload: int, rate: float, bits_per_symbol: int) -
 
 @dataclass(frozen=True)
 class _LDPC5G:
-    """Blocks of one size, each with a CRC-24 (TS 38.212)."""
+    """Blocks of one size, each with a CRC-24 (TS 38.212).
+
+    Attributes:
+        sent: bits of a block on the air; those beyond its word are the word's first ones again, as
+            from the circular buffer of TS 38.212, 5.4.2.1.
+    """
 
     payload: int
     frame: fec.Frame
+    sent: int
 
     @property
     def coded(self) -> int:
-        return self.frame.bits
+        return self.frame.blocks * self.sent
 
     @property
     def _room(self) -> int:
         return self.frame.information - fec.CRC_BITS
 
+    @property
+    def _buffer(self) -> Tensor:
+        return torch.arange(self.sent) % self.frame.coded
+
     def encode(self, bits: Tensor) -> Tensor:
         filling = self.frame.blocks * self._room - self.payload
-        return fec.encode_bits(functional.pad(bits, (0, filling)), self.frame)
+        words = fec.encode_bits(functional.pad(bits, (0, filling)), self.frame)
+        words = words.view(-1, self.frame.blocks, self.frame.coded)
+        return words[..., self._buffer].flatten(1)
 
     def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
+        heard = llr.reshape(-1, self.frame.blocks, self.sent)
+        llr = heard.new_zeros(*heard.shape[:2], self.frame.coded)
+        llr = llr.index_add_(2, self._buffer.to(llr.device), heard).flatten(1)
         return _in_messages(*fec.decode_blocks(llr, self.frame), llr.shape[0], self.payload)
 
 

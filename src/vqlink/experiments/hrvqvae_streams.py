@@ -31,11 +31,12 @@ EQUAL = {
     "equal, one frame, hard decisions": "hard",
     "equal, one frame, concealed": "conceal",
 }
-SNR_DB = tuple(float(snr) for snr in range(-6, 7))
+SNR_DB = tuple(float(snr) for snr in range(-8, 7))
 _FAILS_DB = 1.0
 _NOTES = (
-    "QPSK over AWGN, 5G LDPC with CRC-24; unequal: rates 1/5, 1/2, 2/3 for the three layers; "
-    "equal: the one rate that takes as many uses (0.353), a block a layer or one block for all",
+    "QPSK over AWGN, 5G LDPC with CRC-24; unequal: rates 1/8, 3/5, 3/4 for the three layers, "
+    "below 1/5 by repetition; equal: the one rate that takes as many uses (0.273), a block a layer "
+    "or one block for all",
     "pictures are the first of validation_exact; each meets noise of its own, the same for all",
     "equal protection fails at the highest SNR where the best of its forms is 1 dB or more below "
     "what it gives in a clear channel",
