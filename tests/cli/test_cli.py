@@ -13,7 +13,7 @@ import torch
 
 from vqlink.cli.arguments import spread
 from vqlink.cli.main import run
-from vqlink.config.load import prior_recipe_names, recipe_names, speech_recipe_names
+from vqlink.config.load import every_recipe_name
 from vqlink.sources.images import read_image
 
 
@@ -106,7 +106,7 @@ def test_recipes_verbs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     status, text, _ = call(capsys, "recipes", "ls", "--json")
     assert status == 0
     listed = {item["name"]: item["rho"] for item in json.loads(text)}
-    assert [*listed] == [*recipe_names(), *speech_recipe_names(), *prior_recipe_names()]
+    assert [*listed] == every_recipe_name()
     assert (listed["speech-jscc"], listed["speech-codec"]) == (0.525, None)
     copy = tmp_path / "mine.yaml"
     assert call(capsys, "recipes", "cp", "jscc-awgn-1-12", copy)[0] == 0

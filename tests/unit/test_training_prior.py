@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests.conftest import small_recipe
 from vqlink.cli.main import run
 from vqlink.config.build import build_system
-from vqlink.config.load import prior_recipe_names
+from vqlink.config.load import recipe_names
 from vqlink.config.prior import (
     PriorRecipe,
     load_prior_recipe,
@@ -135,7 +135,7 @@ def test_a_prior_belongs_to_its_codec(codec: Path, picture_folder: Path, tmp_pat
         load_prior(str(tmp_path / "run/weights"))
 
 
-@pytest.mark.parametrize("name", prior_recipe_names())
+@pytest.mark.parametrize("name", recipe_names("prior"))
 def test_shipped_recipes_are_valid(name: str) -> None:
     recipe = load_prior_recipe(name)
     assert recipe.name == name

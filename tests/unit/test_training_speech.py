@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqlink.config.load import load_recipe, speech_recipe_names
+from vqlink.config.load import load_recipe, recipe_kind, recipe_names
 from vqlink.config.speech import (
     SpeechCodecRecipe,
     SpeechCodeRecipe,
-    is_speech_recipe,
     load_speech_recipe,
 )
 from vqlink.config.speech_weights import load_speech_weights
@@ -169,14 +168,14 @@ def _folder(parent: Path, name: object) -> Path:
 
 
 def test_recipes_are_known_by_name_and_by_file(tmp_path: Path) -> None:
-    assert is_speech_recipe("speech-codec")
-    assert not is_speech_recipe("jscc-awgn-1-12")
-    for name in speech_recipe_names():
+    assert recipe_kind("speech-codec") == "speech"
+    assert recipe_kind("jscc-awgn-1-12") == "code"
+    for name in recipe_names("speech"):
         recipe = load_speech_recipe(name)
         assert recipe.name == name
         assert recipe.deviations
     (tmp_path / "mine.yaml").write_text("base: speech/speech-codec.yaml\nname: mine\n")
-    assert is_speech_recipe(str(tmp_path / "mine.yaml"))
+    assert recipe_kind(str(tmp_path / "mine.yaml")) == "speech"
     assert load_speech_recipe(str(tmp_path / "mine.yaml")).name == "mine"
     for name, overrides, message in (
         ("speech-codek", [], "did you mean speech-codec"),

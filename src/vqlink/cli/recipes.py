@@ -11,11 +11,12 @@ from vqlink.cli.options import print_json
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
+    from vqlink.config.classifier import ClassifierRecipe
     from vqlink.config.prior import PriorRecipe
     from vqlink.config.schema import Recipe
     from vqlink.config.speech import SpeechRecipe
 
-    AnyRecipe = Recipe | SpeechRecipe | PriorRecipe
+    AnyRecipe = Recipe | SpeechRecipe | PriorRecipe | ClassifierRecipe
 
 app = typer.Typer(
     help="List, show, copy and check recipes.", no_args_is_help=True, rich_markup_mode=None
@@ -26,10 +27,9 @@ _Json = Annotated[bool, typer.Option("--json", help="print JSON alone")]
 @app.command("ls")
 def ls_command(as_json: _Json = False) -> None:
     """List the shipped recipes."""
-    from vqlink.config.load import prior_recipe_names, recipe_names, speech_recipe_names
+    from vqlink.config.load import every_recipe_name
 
-    names = (*recipe_names(), *speech_recipe_names(), *prior_recipe_names())
-    loaded = [_load(name) for name in names]
+    loaded = [_load(name) for name in every_recipe_name()]
     if as_json:
         print_json(
             [{"name": r.name, "paper": r.paper, "figure": r.figure, "rho": _rho(r)} for r in loaded]
@@ -81,26 +81,40 @@ def validate_command(files: list[str], as_json: _Json = False) -> None:
 
 
 def _load(name: str) -> AnyRecipe:
-    from vqlink.config.load import load_recipe
-    from vqlink.config.prior import is_prior_recipe, load_prior_recipe
-    from vqlink.config.speech import is_speech_recipe, load_speech_recipe
+    from vqlink.config.classifier import load_classifier_recipe
+    from vqlink.config.load import load_recipe, recipe_kind
+    from vqlink.config.prior import load_prior_recipe
+    from vqlink.config.speech import load_speech_recipe
 
-    if is_prior_recipe(name):
-        return load_prior_recipe(name)
-    return load_speech_recipe(name) if is_speech_recipe(name) else load_recipe(name)
+    match recipe_kind(name):
+        case "speech":
+            return load_speech_recipe(name)
+        case "prior":
+            return load_prior_recipe(name)
+        case "classifier":
+            return load_classifier_recipe(name)
+        case "code":
+            return load_recipe(name)
 
 
 def _hash(recipe: AnyRecipe) -> str:
+    from vqlink.config.classifier import ClassifierRecipe, classifier_hash
     from vqlink.config.load import recipe_hash
     from vqlink.config.prior import PriorRecipe, prior_hash
     from vqlink.config.schema import Recipe
     from vqlink.config.speech import speech_recipe_hash
 
-    if isinstance(recipe, PriorRecipe):
-        return prior_hash(recipe)
-    return recipe_hash(recipe) if isinstance(recipe, Recipe) else speech_recipe_hash(recipe)
+    match recipe:
+        case ClassifierRecipe():
+            return classifier_hash(recipe)
+        case PriorRecipe():
+            return prior_hash(recipe)
+        case Recipe():
+            return recipe_hash(recipe)
+        case _:
+            return speech_recipe_hash(recipe)
 
 
 def _rho(recipe: AnyRecipe) -> float | None:
-    """None for a speech codec, whose bytes go over no channel, and for a prior."""
+    """None for what goes over no channel: a speech codec's bytes, a prior, a classifier."""
     return None if recipe.rho is None else float(recipe.rho)

@@ -27,34 +27,24 @@ def train_command(
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON alone")] = False,
 ) -> None:
     """Train RECIPE; Ctrl-C saves and stops, --resume goes on bit for bit."""
-    from vqlink.config.load import load_recipe, recipe_hash
-    from vqlink.config.speech import is_speech_recipe
+    from vqlink.config.load import load_recipe, recipe_hash, recipe_kind
 
-    if is_speech_recipe(recipe):
+    one_process = devices == 1 and nodes == 1
+    kind = recipe_kind(recipe)
+    if kind == "speech":
         from vqlink.cli.train_speech import train_speech
 
         train_speech(
-            recipe,
-            overrides or [],
-            out,
-            resume=resume,
-            one_process=devices == 1 and nodes == 1,
-            as_json=as_json,
+            recipe, overrides or [], out, resume=resume, one_process=one_process, as_json=as_json
         )
         return
-    from vqlink.config.prior import is_prior_recipe
+    if kind != "code":
+        from vqlink.cli.train_plain import train_plain
 
-    if is_prior_recipe(recipe):
-        from vqlink.cli.train_prior import train_prior_command
-
-        train_prior_command(
-            recipe,
-            overrides or [],
-            out,
-            one_process=devices == 1 and nodes == 1,
-            resume=resume,
-            as_json=as_json,
-        )
+        train_plain(
+            kind, recipe, overrides or [], out,
+            one_process=one_process, resume=resume, as_json=as_json,
+        )  # fmt: skip
         return
     loaded = load_recipe(recipe, overrides or [])
     folder = out if out is not None else Path("runs") / loaded.name

@@ -24,11 +24,20 @@ from vqlink.protocols import VqlinkError
 
 RECIPES = Path(str(resources.files("vqlink.recipes")))
 """Folder of the shipped recipes; ``RECIPES / "base"`` holds what they are laid over."""
-SPEECH_RECIPES = RECIPES / "speech"
-"""Those for speech, which have a schema of their own: :mod:`vqlink.config.speech`."""
+RecipeKind = Literal["code", "speech", "prior", "classifier"]
+"""What a recipe is of; each has a schema of its own. ``code``: for pictures and text."""
 
-PRIOR_RECIPES = RECIPES / "prior"
-"""Those of priors: :mod:`vqlink.config.prior`."""
+_FOLDERS: dict[RecipeKind, Path] = {
+    "code": RECIPES,
+    "speech": RECIPES / "speech",
+    "prior": RECIPES / "prior",
+    "classifier": RECIPES / "classifier",
+}
+_NOT_A_CODE: dict[RecipeKind, str] = {
+    "speech": "for speech, not for pictures or text",
+    "prior": "of a prior, not of a code",
+    "classifier": "of a classifier, not of a code",
+}
 
 Tree = dict[str, Any]
 
@@ -47,19 +56,27 @@ _LATER: dict[str, dict[str, Any]] = {
 """Keys that the first weights' recipes didn't have, by section, and what they stood for."""
 
 
-def recipe_names() -> list[str]:
-    """Names of the shipped recipes for pictures and text, sorted."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+def recipe_names(kind: RecipeKind = "code") -> list[str]:
+    """Names of the shipped recipes of a kind, sorted."""
+    return sorted(path.stem for path in _FOLDERS[kind].glob("*.yaml"))
 
 
-def speech_recipe_names() -> list[str]:
-    """Names of the shipped recipes for speech, sorted."""
-    return sorted(path.stem for path in SPEECH_RECIPES.glob("*.yaml"))
+def every_recipe_name() -> list[str]:
+    """Names of the shipped recipes of all kinds, kind by kind."""
+    return [name for kind in _FOLDERS for name in recipe_names(kind)]
 
 
-def prior_recipe_names() -> list[str]:
-    """Names of the shipped recipes of priors, sorted."""
-    return sorted(path.stem for path in PRIOR_RECIPES.glob("*.yaml"))
+def recipe_kind(name_or_path: str) -> RecipeKind:
+    """What a shipped recipe is of, or a file says that it is of.
+
+    Raises:
+        VqlinkError: for a file that is no recipe.
+    """
+    for kind in _FOLDERS:
+        if name_or_path in recipe_names(kind):
+            return kind
+    path = Path(name_or_path)
+    return _kind_of(read_tree(path)) if path.is_file() else "code"
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -78,10 +95,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     10
     """
     tree = load_tree(name_or_path, overrides, Recipe)
-    if is_for_speech(tree):
-        raise VqlinkError(f"recipe {name_or_path} is for speech, not for pictures or text")
-    if is_for_prior(tree):
-        raise VqlinkError(f"recipe {name_or_path} is of a prior, not of a code")
+    kind = _kind_of(tree)
+    if kind != "code":
+        raise VqlinkError(f"recipe {name_or_path} is {_NOT_A_CODE[kind]}")
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
@@ -104,14 +120,11 @@ def load_tree(name_or_path: str | Path, overrides: Sequence[str], schema: object
     return tree
 
 
-def is_for_speech(tree: Tree) -> bool:
-    """Whether a recipe says that it is for speech."""
-    return str(tree.get("kind", "")).startswith("speech")
-
-
-def is_for_prior(tree: Tree) -> bool:
-    """Whether a recipe says that it is of a prior."""
-    return tree.get("kind") == "prior"
+def _kind_of(tree: Tree) -> RecipeKind:
+    said = str(tree.get("kind", ""))
+    if said.startswith("speech"):
+        return "speech"
+    return "prior" if said == "prior" else "classifier" if said == "classifier" else "code"
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -136,15 +149,12 @@ def recipe_path(name_or_path: str | Path) -> Path:
         VqlinkError: for a name that no shipped recipe has; a file is not looked at yet.
     """
     text = str(name_or_path)
-    if text in recipe_names():
-        return RECIPES / f"{text}.yaml"
-    if text in speech_recipe_names():
-        return SPEECH_RECIPES / f"{text}.yaml"
-    if text in prior_recipe_names():
-        return PRIOR_RECIPES / f"{text}.yaml"
+    for kind, folder in _FOLDERS.items():
+        if text in recipe_names(kind):
+            return folder / f"{text}.yaml"
     if "/" in text or "\\" in text or text.endswith((".yaml", ".yml")):
         return Path(text)
-    names = [*recipe_names(), *speech_recipe_names(), *prior_recipe_names()]
+    names = every_recipe_name()
     raise VqlinkError(
         f"unknown recipe {text!r}{_hint(text, names)} (known: {', '.join(names)}; or a .yaml)"
     )

@@ -11,14 +11,8 @@ from typing import Literal
 import torch
 from pydantic import Field, ValidationError, model_validator
 
-from vqlink.config.load import (
-    is_for_prior,
-    load_tree,
-    prior_recipe_names,
-    read_tree,
-    reason_of,
-)
-from vqlink.config.parts import Depth, Part, Width
+from vqlink.config.load import load_tree, reason_of
+from vqlink.config.parts import Depth, Part, PlainTraining, Width
 from vqlink.config.weights import (
     CONFIG_NAME,
     MODEL_NAME,
@@ -52,22 +46,6 @@ class PriorNet(Part):
     classes: int = Field(default=0, ge=0, le=1000)
 
 
-class PriorTraining(Part):
-    """AdamW with a warm-up and a cosine to zero, as of image recipes."""
-
-    steps: int = Field(ge=1)
-    batch: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False)
-    warmup: int = Field(100, ge=0)
-    ema: float = Field(0.999, ge=0, lt=1)
-    clip_norm: float = Field(1.0, gt=0)
-    precision: Literal["float32", "bf16"] = "float32"
-    seed: int = 0
-    log_every: int = Field(50, ge=1)
-    validate_every: int = Field(1000, ge=1)
-    checkpoint_seconds: float = Field(60.0, gt=0)
-
-
 class PriorRecipe(Part):
     """A prior over the maps of a trained codec.
 
@@ -82,7 +60,7 @@ class PriorRecipe(Part):
     codec: str
     source: PriorSource
     net: PriorNet = PriorNet()
-    training: PriorTraining
+    training: PlainTraining
     deviations: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -102,14 +80,6 @@ class PriorFile(Part):
 
     recipe: PriorRecipe
     codec_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-def is_prior_recipe(name_or_path: str) -> bool:
-    """Whether it is a shipped prior's name, or a file that says so."""
-    path = Path(name_or_path)
-    return name_or_path in prior_recipe_names() or (
-        path.is_file() and is_for_prior(read_tree(path))
-    )
 
 
 def load_prior_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> PriorRecipe:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from fractions import Fraction
 from hashlib import sha256
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
@@ -18,11 +17,8 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_val
 from vqlink.config.build import build_link, build_quantizer
 from vqlink.config.link_parts import ValuesLinkConfig
 from vqlink.config.load import (
-    is_for_speech,
     load_tree,
-    read_tree,
     reason_of,
-    speech_recipe_names,
 )
 from vqlink.config.parts import Part, Width
 from vqlink.config.quantizer_parts import IdentityConfig, QAMConfig, ReplacementConfig
@@ -166,14 +162,6 @@ SpeechRecipe = SpeechCodecRecipe | SpeechCodeRecipe
 _ADAPTER: TypeAdapter[SpeechRecipe] = TypeAdapter(
     Annotated[SpeechRecipe, Field(discriminator="kind")]
 )
-
-
-def is_speech_recipe(name_or_path: str) -> bool:
-    """Whether it is a shipped speech recipe's name, or a file that says so."""
-    path = Path(name_or_path)
-    return name_or_path in speech_recipe_names() or (
-        path.is_file() and is_for_speech(read_tree(path))
-    )
 
 
 def load_speech_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> SpeechRecipe:

@@ -57,3 +57,7 @@ class LabelledPictures:
         pictures = self._pictures[chosen]
         pictures = torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
         return pictures.float() / 255, self._labels[chosen]
+
+    def part(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Pictures ``start`` to ``stop`` as they are, and their classes, as of :meth:`batch`."""
+        return self._pictures[start:stop].float() / 255, self._labels[start:stop]

@@ -1,0 +1,101 @@
+"""Recipes and weights of classifiers, whose features measure how natural pictures look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, ValidationError
+
+from vqlink.config.load import load_tree, reason_of
+from vqlink.config.parts import Part, PlainTraining
+from vqlink.config.weights import CONFIG_NAME, read_tensors
+from vqlink.errors import VqlinkError, one_line
+from vqlink.metrics.classifier import PictureClassifier
+
+
+class ClassifierSource(Part):
+    """Parquet files of pictures of one size, with a column of classes."""
+
+    train: str
+    validation: str | None = None
+    crop: int = Field(ge=8, le=512)
+    label: str
+
+
+class ClassifierRecipe(Part):
+    """A classifier; see :class:`vqlink.metrics.classifier.PictureClassifier`."""
+
+    kind: Literal["classifier"] = "classifier"
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    paper: str
+    figure: str = "Table 3"
+    source: ClassifierSource
+    classes: int = Field(ge=2, le=1000)
+    width: int = Field(24, ge=1, le=128)
+    training: PlainTraining
+    deviations: tuple[str, ...] = ()
+
+    @property
+    def rho(self) -> None:
+        """None: a classifier is no code."""
+        return None
+
+
+def load_classifier_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> ClassifierRecipe:
+    """A shipped recipe of a classifier by name, or one from a file.
+
+    Args:
+        overrides: ``section.key=value`` texts, laid over the recipe in turn; the value is YAML.
+
+    Raises:
+        VqlinkError: as :func:`vqlink.config.load.load_recipe`.
+    """
+    tree = load_tree(name_or_path, overrides, ClassifierRecipe)
+    try:
+        return ClassifierRecipe.model_validate(tree)
+    except ValidationError as error:
+        reason = reason_of(error, tree, ClassifierRecipe)
+        raise VqlinkError(f"recipe {name_or_path}: {reason}") from None
+
+
+def classifier_hash(recipe: ClassifierRecipe) -> str:
+    """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON."""
+    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+def build_classifier(recipe: ClassifierRecipe) -> PictureClassifier:
+    """An untrained classifier, initialised from its seed; global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        classifier = PictureClassifier(recipe.classes, recipe.width)
+    return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def load_classifier_weights(folder: Path) -> tuple[PictureClassifier, ClassifierRecipe]:
+    """The classifier of a weights folder, ready to use.
+
+    Raises:
+        VqlinkError: when the folder is incomplete, or something else's.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        recipe = ClassifierRecipe.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise VqlinkError(f"{folder} is no weights folder: it has no {CONFIG_NAME}") from None
+    except OSError as error:
+        raise VqlinkError(f"can't read {path}: {error.strerror or error}") from None
+    except ValidationError as error:
+        reason = reason_of(error, {}, ClassifierRecipe)
+        raise VqlinkError(f"{path} is no classifier's: {reason}") from None
+    classifier = build_classifier(recipe)
+    try:
+        classifier.load_state_dict(read_tensors(folder))
+    except RuntimeError as error:
+        raise VqlinkError(f"{folder}: weights and config differ: {one_line(error)}") from None
+    return classifier.eval(), recipe
