@@ -8,9 +8,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqlink.errors import VqlinkError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 SNR_LIMIT_DB = 100.0
 
@@ -53,3 +56,12 @@ def print_json(document: Any) -> None:
 def file_name(system: str) -> str:
     """A system's name as a file name."""
     return "".join(c if c.isalnum() or c in "-." else "_" for c in system.strip("/\\."))
+
+
+def passing_bar(*, quiet: bool) -> Progress:
+    """A progress bar on a terminal's standard error that is gone when done; else nothing at all."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=quiet or not console.is_terminal)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vqlink.cli.options import check_folder, print_json
+from vqlink.cli.options import check_folder, passing_bar, print_json
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -46,14 +46,12 @@ def train_plain(
     """
     if not one_process:
         raise VqlinkError(f"{kind}s train in one process: no --devices or --nodes here")
-    from rich.console import Console
-    from rich.progress import Progress
 
     job = _prior(name, overrides) if kind == "prior" else _classifier(name, overrides)
     folder = out if out is not None else Path("runs") / job.name
     if not resume:
         check_folder(folder)
-    with Progress(console=Console(stderr=True, quiet=as_json), transient=True) as bar:
+    with passing_bar(quiet=as_json) as bar:
         task = bar.add_task(job.name, total=job.steps)
 
         def report(step: int, figures: str) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vqlink.zoo.catalogue import Entry
+    from vqlink.zoo.classifier import ClassifierEntry
     from vqlink.zoo.prior import PriorEntry
     from vqlink.zoo.speech import SpeechEntry
     from vqlink.zoo.text import TextEntry
@@ -32,6 +33,7 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
     from rich.console import Console
 
     from vqlink.zoo.catalogue import entries
+    from vqlink.zoo.classifier import classifier_entries
     from vqlink.zoo.prior import prior_entries
     from vqlink.zoo.speech import speech_entries
     from vqlink.zoo.text import text_entries
@@ -40,6 +42,7 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
     for table in (
         _images(entries()),
         _priors(prior_entries()),
+        _classifiers(classifier_entries()),
         _texts(text_entries()),
         _speech(speech_entries()),
     ):
@@ -63,12 +66,15 @@ def show_command(name: str, as_json: _Json = False) -> None:
 
 def _documents() -> dict[str, dict[str, Any]]:
     from vqlink.zoo.catalogue import entries
+    from vqlink.zoo.classifier import classifier_entries
     from vqlink.zoo.prior import prior_entries
     from vqlink.zoo.speech import speech_entries
     from vqlink.zoo.text import text_entries
 
-    every: tuple[Entry | TextEntry | SpeechEntry | PriorEntry, ...]
-    every = (*entries(), *prior_entries(), *text_entries(), *speech_entries())
+    every: tuple[Entry | TextEntry | SpeechEntry | PriorEntry | ClassifierEntry, ...]
+    every = (
+        *entries(), *prior_entries(), *classifier_entries(), *text_entries(), *speech_entries()
+    )  # fmt: skip
     return {entry.name: entry.document() for entry in every}
 
 
@@ -95,6 +101,13 @@ def _priors(entries: tuple[PriorEntry, ...]) -> Table:
     table = _table("priors", "paper", "codec", "expected bits a picture")
     for entry in entries:
         table.add_row(entry.name, entry.paper, entry.codec, f"{entry.bits:g}")
+    return table
+
+
+def _classifiers(entries: tuple[ClassifierEntry, ...]) -> Table:
+    table = _table("classifiers", "paper", "classes", "accuracy")
+    for entry in entries:
+        table.add_row(entry.name, entry.paper, str(entry.classes), f"{entry.accuracy:.3f}")
     return table
 
 

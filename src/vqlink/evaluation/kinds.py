@@ -1,4 +1,4 @@
-"""What a SYSTEM is for: pictures, sentences or recordings; or a prior, for samples."""
+"""What a SYSTEM is for: pictures, sentences or recordings; or a prior, a classifier."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vqlink.config.weights import CONFIG_NAME
 from vqlink.errors import VqlinkError
 from vqlink.zoo.catalogue import entries
 
-Kind = Literal["pictures", "sentences", "recordings", "samples"]
+Kind = Literal["pictures", "sentences", "recordings", "samples", "features"]
 
 _INSTEAD: dict[Kind, str] = {
     "pictures": "`vqlink send PICTURE --system {}`",
@@ -20,6 +20,7 @@ _INSTEAD: dict[Kind, str] = {
     ),
     "recordings": "`vqlink send RECORDING.wav --system {}`",
     "samples": "`vqlink sample {}`",
+    "features": "`vqlink sample PRIOR --against PICTURES --features {}`",
 }
 
 
@@ -49,6 +50,7 @@ def kind_of(name: str) -> Kind | None:
     if any(entry.name == name for entry in entries()):
         return "pictures"
     # Late: pictures need none of them.
+    from vqlink.zoo.classifier import classifier_entries
     from vqlink.zoo.prior import prior_entries
     from vqlink.zoo.speech import speech_entries
     from vqlink.zoo.text import text_entries
@@ -59,6 +61,8 @@ def kind_of(name: str) -> Kind | None:
         return "recordings"
     if any(entry.name == name for entry in prior_entries()):
         return "samples"
+    if any(entry.name == name for entry in classifier_entries()):
+        return "features"
     return _kind_in(Path(name))
 
 
@@ -73,6 +77,8 @@ def _kind_in(folder: Path) -> Kind | None:
         return "recordings"
     if "codec_sha256" in tree:
         return "samples"
+    if tree.get("kind") == "classifier":
+        return "features"
     source = tree.get("source")
     if isinstance(source, dict) and source.get("kind") == "text":
         return "sentences"

@@ -26,6 +26,7 @@ _MODULES = {
     "vqdeepsc-fig3": ("vqdeepsc_fig3", "004, Fig. 3: SSIM over SNR in three channels"),
     "hrvqvae-table1": ("hrvqvae:table1", "003, Table 1: reconstruction on CIFAR-10, with rivals"),
     "hrvqvae-table2": ("hrvqvae_table2", "003, Table 2: time to encode, search and decode"),
+    "hrvqvae-table3": ("hrvqvae_table3", "003, Table 3: pictures that priors make up"),
     "hrvqvae-fig5": ("hrvqvae:fig5", "003, Fig. 5: depth 1 to 6 at 64 final codewords"),
     "hrvqvae-fig6": ("hrvqvae:fig6", "003, Fig. 6: growing codebooks, and who collapses"),
     "hrvqvae-fig8": ("hrvqvae_fig8", "003, Fig. 8: what each layer carries"),

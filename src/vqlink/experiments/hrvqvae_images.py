@@ -96,12 +96,19 @@ def train(run: HierarchyRun, images: Tensor, test: Tensor) -> Iterator[dict[str,
         images: (N, 3, 32, 32) uint8 to train on.
         test: (M, 3, 32, 32) uint8 to measure on.
     """
+    started = time.monotonic()
+    system = fit(run, images)
+    seconds = round(time.monotonic() - started, 1)
+    yield {"bits_per_image": run.bits_per_image, "train_seconds": seconds, **measure(system, test)}
+
+
+def fit(run: HierarchyRun, images: Tensor) -> nn.Module:
+    """The trained net of a run, on images (N, 3, 32, 32) uint8."""
     system = build(run)
     if run.healthy:
         _start(system, images, run.seed)
     optimizer = torch.optim.Adam(system.parameters(), lr=_RATE, fused=True)
     variance = images[:10_000].float().div(255).var().item()
-    started = time.monotonic()
     for step in range(1, run.updates + 1):
         # Constant, then linear to zero over the last fifth.
         decay = min(1.0, 5 * (1 - (step - 1) / run.updates))
@@ -116,8 +123,7 @@ def train(run: HierarchyRun, images: Tensor, test: Tensor) -> Iterator[dict[str,
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         _keep_up(system, optimizer, run.seed, step)
-    seconds = round(time.monotonic() - started, 1)
-    yield {"bits_per_image": run.bits_per_image, "train_seconds": seconds, **measure(system, test)}
+    return system
 
 
 @torch.no_grad()

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vqlink.sources.images import to_bytes8
-
 
 class PictureClassifier(nn.Module):
     """Pictures -> classes: a residual net of six blocks at three scales (He et al., 2016).
@@ -43,7 +41,7 @@ class PictureClassifier(nn.Module):
 
 
 class ClassifierFeatures(nn.Module):
-    """The features as torchmetrics wants them: pictures rounded to 8 bits -> (B, F) float32."""
+    """The features as torchmetrics takes them: 8-bit pixels (B, 3, H, W) -> (B, F) float32."""
 
     def __init__(self, classifier: PictureClassifier) -> None:
         super().__init__()
@@ -52,8 +50,7 @@ class ClassifierFeatures(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1]."""
-        return self.classifier.features(to_bytes8(x).float() / 255).float()
+        return self.classifier.features(x.float() / 255)
 
 
 class _Block(nn.Module):

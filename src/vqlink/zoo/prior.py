@@ -20,12 +20,11 @@ from pydantic import TypeAdapter
 from vqlink.config.prior import load_prior_weights, read_prior_file, save_prior
 from vqlink.config.weights import MODEL_NAME, read_tensors, sha256_of
 from vqlink.errors import VqlinkError, did_you_mean
-from vqlink.sources.images import open_image
 from vqlink.systems.image_prior import ImagePrior
+from vqlink.zoo.cases import SMALL, small_pictures
 from vqlink.zoo.catalogue import STRICT, ZOO, find, parse_json
 
 MANIFEST = ZOO / "manifest_prior.json"
-_CASE, _SIDE, _COUNT = "sample:astronaut", 32, 16
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class PriorEntry:
 
     Attributes:
         codec: zoo name of the codec whose maps it models.
-        bits: an image of the case, 16 pictures of 32 x 32 from the astronaut at a quarter of its
-            size.
+        bits: a picture, the mean over :func:`vqlink.zoo.cases.small_pictures`.
     """
 
     __pydantic_config__ = STRICT
@@ -62,7 +60,7 @@ class PriorEntry:
             "params": self.params,
             "sha256": self.sha256,
             "codec": self.codec,
-            "expected": {"case": _CASE, "bits": self.bits},
+            "expected": {"case": SMALL, "bits": self.bits},
         }
 
 
@@ -115,10 +113,8 @@ def load_prior(name_or_folder: str) -> ImagePrior:
 def measure_expected(folder: Path) -> float:
     """Bits an image of the manifest's case."""
     prior, _ = load_prior_weights(folder, codec_folder(read_prior_file(folder).recipe.codec))
-    small = torch.nn.functional.avg_pool2d(open_image(_CASE)[None], 4)[0]
-    tiles = small[:, : 4 * _SIDE, : 4 * _SIDE].unfold(1, _SIDE, _SIDE).unfold(2, _SIDE, _SIDE)
-    crops = tiles.permute(1, 2, 0, 3, 4).reshape(_COUNT, 3, _SIDE, _SIDE)
-    label = torch.zeros(_COUNT, dtype=torch.int64) if prior.classes else None
+    crops = small_pictures()
+    label = torch.zeros(len(crops), dtype=torch.int64) if prior.classes else None
     with torch.no_grad():
         bits = torch.stack(prior(prior.codes.encode(crops), label)).sum(dim=0)
     return round(float(bits.mean()), 1)

@@ -1,0 +1,165 @@
+"""The classifiers that ship, for Frechet distances: their manifest, loading, how weights get in.
+
+python -m vqlink.zoo.classifier runs/cifar10-classifier/weights
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from vqlink.config.classifier import load_classifier_weights
+from vqlink.config.weights import MODEL_NAME, read_tensors, sha256_of, write_folder
+from vqlink.errors import VqlinkError, did_you_mean
+from vqlink.metrics.classifier import ClassifierFeatures, PictureClassifier
+from vqlink.metrics.frechet import INCEPTION, FrechetMeter
+from vqlink.sources.labelled import LabelledPictures
+from vqlink.training.classifier import accuracy
+from vqlink.zoo.cases import SMALL, small_pictures
+from vqlink.zoo.catalogue import STRICT, ZOO, parse_json
+
+MANIFEST = ZOO / "manifest_classifier.json"
+
+
+@dataclass(frozen=True)
+class ClassifierEntry:
+    """One classifier.
+
+    Attributes:
+        accuracy: on the pictures that its recipe names for validation.
+        feature: mean over all features of :func:`vqlink.zoo.cases.small_pictures`.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    paper: str
+    classes: int
+    params: int
+    sha256: str
+    accuracy: float
+    feature: float
+
+    @property
+    def folder(self) -> Path:
+        return ZOO / "weights" / self.name
+
+    def document(self) -> dict[str, Any]:
+        """As a plain mapping with the keys of every zoo entry."""
+        return {
+            "name": self.name,
+            "recipe": self.name,
+            "paper": self.paper,
+            "source": "images",
+            "channel": None,
+            "params": self.params,
+            "sha256": self.sha256,
+            "classes": self.classes,
+            "accuracy": self.accuracy,
+            "expected": {"case": SMALL, "feature": self.feature},
+        }
+
+
+_ENTRIES = TypeAdapter(tuple[ClassifierEntry, ...])
+
+
+@lru_cache(maxsize=1)
+def classifier_entries() -> tuple[ClassifierEntry, ...]:
+    """All classifiers in the manifest.
+
+    Raises:
+        VqlinkError: when the file is damaged.
+    """
+    if not MANIFEST.exists():
+        return ()
+    return parse_json(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
+
+
+def load_classifier(name_or_folder: str) -> PictureClassifier:
+    """A classifier by zoo name or weights folder.
+
+    Raises:
+        VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
+    """
+    known = {entry.name: entry for entry in classifier_entries()}
+    folder = Path(name_or_folder)
+    if name_or_folder in known:
+        entry = known[name_or_folder]
+        folder = entry.folder
+        if not (folder / MODEL_NAME).exists() or sha256_of(folder / MODEL_NAME) != entry.sha256:
+            raise VqlinkError(f"the weights of {entry.name} are damaged: install vqlink again")
+    elif not folder.is_dir():
+        names = ", ".join((INCEPTION, *known))
+        hint = did_you_mean(name_or_folder, known)
+        raise VqlinkError(f"no features named {name_or_folder!r}{hint} (known: {names})")
+    return load_classifier_weights(folder)[0]
+
+
+def open_meter(features: str) -> FrechetMeter:
+    """A meter on ``inception``, ``inception:FILE``, a classifier of the zoo or a weights folder.
+
+    Raises:
+        VqlinkError: for what is unknown, or can't be fetched.
+    """
+    name, colon, file = features.partition(":")
+    if name == INCEPTION:
+        return FrechetMeter(INCEPTION, weights=Path(file) if colon else None)
+    return FrechetMeter(ClassifierFeatures(load_classifier(features)), Path(features).name)
+
+
+@torch.no_grad()
+def measure_expected(folder: Path) -> float:
+    """The mean feature of the manifest's case."""
+    classifier, _ = load_classifier_weights(folder)
+    return round(float(classifier.features(small_pictures()).mean()), 5)
+
+
+def measure_accuracy(folder: Path) -> float:
+    """On the pictures that the recipe names for validation.
+
+    Raises:
+        VqlinkError: when they aren't there.
+    """
+    classifier, recipe = load_classifier_weights(folder)
+    source = recipe.source
+    if source.validation is None:
+        raise VqlinkError(f"{recipe.name} names no pictures for validation")
+    pictures = LabelledPictures(
+        source.validation, source.label, source.crop, recipe.classes, seed=0
+    )
+    return round(accuracy(classifier, pictures), 4)
+
+
+def add(folder: Path) -> ClassifierEntry:
+    """Copy one weights folder into the zoo, in half precision, and into its manifest."""
+    _, recipe = load_classifier_weights(folder)
+    target, tensors = ZOO / "weights" / recipe.name, read_tensors(folder)
+    tree = recipe.model_dump(mode="json")
+    sha256 = write_folder(target, tensors, tree, storage="float16")
+    classifier, _ = load_classifier_weights(target)
+    entry = ClassifierEntry(
+        name=recipe.name,
+        paper=recipe.paper,
+        classes=recipe.classes,
+        params=sum(parameter.numel() for parameter in classifier.parameters()),
+        sha256=sha256,
+        accuracy=measure_accuracy(target),
+        feature=measure_expected(target),
+    )
+    kept = {e.name: e for e in classifier_entries()} | {entry.name: entry}
+    listed = [asdict(kept[name]) for name in sorted(kept)]
+    MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
+    classifier_entries.cache_clear()
+    return entry
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        print(add(Path(argument)))
