@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,6 +53,18 @@ class ClassifierFeatures(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier.features(x.float() / 255)
+
+
+@torch.no_grad()
+def accuracy(classifier: PictureClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """The part of the pictures whose class comes out first.
+
+    Args:
+        batches: pictures (B, 3, H, W) in [0, 1] and their classes (B,).
+    """
+    classifier.eval()
+    right = [(classifier(sent).argmax(dim=1) == label).float() for sent, label in batches]
+    return float(torch.cat(right).mean())
 
 
 class _Block(nn.Module):

@@ -14,12 +14,12 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.error import URLError
 
+import torch
 from torch import Tensor
 from torch.nn import Module
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from vqlink.errors import VqlinkError, one_line
-from vqlink.sources.images import to_bytes8
 
 INCEPTION = "inception"
 _FEATURES = 2048  # of Inception's last pooling layer, as FID is defined
@@ -73,7 +73,8 @@ class FrechetMeter:
 
     def add(self, pictures: Tensor, *, real: bool) -> None:
         """Pictures (B, 3, H, W) in [0, 1] of one of the sets; rounded to 8 bits first."""
-        self._metric.update(to_bytes8(pictures), real=real)
+        pixels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+        self._metric.update(pixels, real=real)
 
     def distance(self) -> Distance:
         """Of all pictures so far.

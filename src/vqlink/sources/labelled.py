@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -58,6 +59,9 @@ class LabelledPictures:
         pictures = torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
         return pictures.float() / 255, self._labels[chosen]
 
-    def part(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Pictures ``start`` to ``stop`` as they are, and their classes, as of :meth:`batch`."""
-        return self._pictures[start:stop].float() / 255, self._labels[start:stop]
+    def parts(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All pictures as they are, ``count`` at a time, and their classes, as of :meth:`batch`."""
+        for pictures, labels in zip(
+            torch.split(self._pictures, count), torch.split(self._labels, count), strict=True
+        ):
+            yield pictures.float() / 255, labels

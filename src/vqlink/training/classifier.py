@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional
 
 from vqlink.config.classifier import ClassifierRecipe, build_classifier
 from vqlink.config.weights import write_folder
-from vqlink.metrics.classifier import PictureClassifier
+from vqlink.metrics.classifier import accuracy
 from vqlink.rng import stream
 from vqlink.sources.labelled import LabelledPictures
 from vqlink.training.loop import TrainingResult
@@ -54,7 +53,7 @@ def train_classifier(
             return {}
         averaged = build_classifier(recipe)
         averaged.load_state_dict(state)
-        return {"accuracy": accuracy(averaged, held_out)}
+        return {"accuracy": accuracy(averaged, held_out.parts(250))}
 
     def save(state: State) -> str:
         tree = recipe.model_dump(mode="json")
@@ -67,16 +66,6 @@ def train_classifier(
     return run.train(resume=resume, report=report)
 
 
-@torch.no_grad()
-def accuracy(classifier: PictureClassifier, pictures: LabelledPictures) -> float:
-    """The part of the pictures whose class comes out first."""
-    classifier.eval()
-    right = [
-        (classifier(sent).argmax(dim=1) == label).float() for sent, label in _parts(pictures, 250)
-    ]
-    return float(torch.cat(right).mean())
-
-
 def shifted(pictures: Tensor, *, generator: torch.Generator) -> Tensor:
     """Pictures (B, C, H, W), each moved by up to four pixels, its border filled by reflection."""
     batch, _, height, width = pictures.shape
@@ -87,8 +76,3 @@ def shifted(pictures: Tensor, *, generator: torch.Generator) -> Tensor:
     picture = torch.arange(batch)[:, None, None, None]
     channel = torch.arange(pictures.shape[1])[None, :, None, None]
     return padded[picture, channel, rows, columns]
-
-
-def _parts(pictures: LabelledPictures, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(pictures), count):
-        yield pictures.part(start, start + count)

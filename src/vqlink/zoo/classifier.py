@@ -18,10 +18,9 @@ from pydantic import TypeAdapter
 from vqlink.config.classifier import load_classifier_weights
 from vqlink.config.weights import MODEL_NAME, read_tensors, sha256_of, write_folder
 from vqlink.errors import VqlinkError, did_you_mean
-from vqlink.metrics.classifier import ClassifierFeatures, PictureClassifier
+from vqlink.metrics.classifier import ClassifierFeatures, PictureClassifier, accuracy
 from vqlink.metrics.frechet import INCEPTION, FrechetMeter
 from vqlink.sources.labelled import LabelledPictures
-from vqlink.training.classifier import accuracy
 from vqlink.zoo.cases import SMALL, small_pictures
 from vqlink.zoo.catalogue import STRICT, ZOO, parse_json
 
@@ -134,7 +133,7 @@ def measure_accuracy(folder: Path) -> float:
     pictures = LabelledPictures(
         source.validation, source.label, source.crop, recipe.classes, seed=0
     )
-    return round(accuracy(classifier, pictures), 4)
+    return round(accuracy(classifier, pictures.parts(250)), 4)
 
 
 def add(folder: Path) -> ClassifierEntry:
