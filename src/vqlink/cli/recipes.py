@@ -72,12 +72,14 @@ def cp_command(name: str, file: Path) -> None:
 @app.command("validate")
 def validate_command(files: list[str], as_json: _Json = False) -> None:
     """Check recipes; the first mistake ends it with one line."""
+    from vqlink.config.load import recipe_hash
+
     checked = [(name, _load(name)) for name in files]
     if as_json:
-        print_json([{"recipe": name, "hash": _hash(recipe)} for name, recipe in checked])
+        print_json([{"recipe": name, "hash": recipe_hash(recipe)} for name, recipe in checked])
         return
     for name, recipe in checked:
-        print(f"{name}: valid ({recipe.name}, hash {_hash(recipe)})")
+        print(f"{name}: valid ({recipe.name}, hash {recipe_hash(recipe)})")
 
 
 def _load(name: str) -> AnyRecipe:
@@ -95,24 +97,6 @@ def _load(name: str) -> AnyRecipe:
             return load_classifier_recipe(name)
         case "code":
             return load_recipe(name)
-
-
-def _hash(recipe: AnyRecipe) -> str:
-    from vqlink.config.classifier import ClassifierRecipe, classifier_hash
-    from vqlink.config.load import recipe_hash
-    from vqlink.config.prior import PriorRecipe, prior_hash
-    from vqlink.config.schema import Recipe
-    from vqlink.config.speech import speech_recipe_hash
-
-    match recipe:
-        case ClassifierRecipe():
-            return classifier_hash(recipe)
-        case PriorRecipe():
-            return prior_hash(recipe)
-        case Recipe():
-            return recipe_hash(recipe)
-        case _:
-            return speech_recipe_hash(recipe)
 
 
 def _rho(recipe: AnyRecipe) -> float | None:

@@ -79,7 +79,8 @@ def train_plain(
 
 
 def _prior(name: str, overrides: Sequence[str]) -> _Job:
-    from vqlink.config.prior import load_prior_recipe, prior_hash
+    from vqlink.config.load import recipe_hash
+    from vqlink.config.prior import load_prior_recipe
     from vqlink.training.prior import train_prior
     from vqlink.zoo.prior import codec_folder
 
@@ -90,11 +91,12 @@ def _prior(name: str, overrides: Sequence[str]) -> _Job:
         return train_prior(recipe, codec, folder, resume=resume, report=report)
 
     steps = recipe.training.steps
-    return _Job(recipe.name, prior_hash(recipe), steps, train, "vqlink sample {}")
+    return _Job(recipe.name, recipe_hash(recipe), steps, train, "vqlink sample {}")
 
 
 def _classifier(name: str, overrides: Sequence[str]) -> _Job:
-    from vqlink.config.classifier import classifier_hash, load_classifier_recipe
+    from vqlink.config.classifier import load_classifier_recipe
+    from vqlink.config.load import recipe_hash
     from vqlink.training.classifier import train_classifier
 
     recipe = load_classifier_recipe(name, overrides)
@@ -103,4 +105,4 @@ def _classifier(name: str, overrides: Sequence[str]) -> _Job:
         return train_classifier(recipe, folder, resume=resume, report=report)
 
     use = "vqlink sample hrvqvae-cifar10-prior -n 2000 --against PICTURES --features {}"
-    return _Job(recipe.name, classifier_hash(recipe), recipe.training.steps, train, use)
+    return _Job(recipe.name, recipe_hash(recipe), recipe.training.steps, train, use)

@@ -26,7 +26,8 @@ def train_speech(
     """
     from rich.console import Console
 
-    from vqlink.config.speech import load_speech_recipe, speech_recipe_hash
+    from vqlink.config.load import recipe_hash
+    from vqlink.config.speech import load_speech_recipe
 
     if not one_process:
         raise VqlinkError("speech recipes train in a few minutes: no --devices or --nodes here")
@@ -52,7 +53,7 @@ def train_speech(
         print_json(
             {
                 "recipe": recipe.name,
-                "hash": speech_recipe_hash(recipe),
+                "hash": recipe_hash(recipe),
                 "step": result.step,
                 "steps": steps,
                 "complete": result.complete,

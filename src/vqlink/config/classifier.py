@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import Field, ValidationError
 
-from vqlink.config.load import load_tree, reason_of
+from vqlink.config.load import load_as, reason_of
 from vqlink.config.parts import Part, PlainTraining
 from vqlink.config.weights import CONFIG_NAME, read_tensors
 from vqlink.errors import VqlinkError, one_line
@@ -55,18 +53,7 @@ def load_classifier_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> 
     Raises:
         VqlinkError: as :func:`vqlink.config.load.load_recipe`.
     """
-    tree = load_tree(name_or_path, overrides, ClassifierRecipe)
-    try:
-        return ClassifierRecipe.model_validate(tree)
-    except ValidationError as error:
-        reason = reason_of(error, tree, ClassifierRecipe)
-        raise VqlinkError(f"recipe {name_or_path}: {reason}") from None
-
-
-def classifier_hash(recipe: ClassifierRecipe) -> str:
-    """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON."""
-    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return sha256(text.encode()).hexdigest()[:12]
+    return load_as(ClassifierRecipe, name_or_path, overrides)
 
 
 def build_classifier(recipe: ClassifierRecipe) -> PictureClassifier:

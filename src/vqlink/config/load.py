@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -40,6 +40,7 @@ _NOT_A_CODE: dict[RecipeKind, str] = {
 }
 
 Tree = dict[str, Any]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _MAX_BYTES = 1 << 20  # of a recipe file
 
@@ -98,10 +99,19 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     kind = _kind_of(tree)
     if kind != "code":
         raise VqlinkError(f"recipe {name_or_path} is {_NOT_A_CODE[kind]}")
+    return _fit(Recipe, tree, name_or_path)
+
+
+def load_as(schema: type[_Model], name_or_path: str | Path, overrides: Sequence[str]) -> _Model:
+    """As :func:`load_recipe`, of another schema: a recipe of a prior, say."""
+    return _fit(schema, load_tree(name_or_path, overrides, schema), name_or_path)
+
+
+def _fit(schema: type[_Model], tree: Tree, name: str | Path) -> _Model:
     try:
-        return Recipe.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
-        raise VqlinkError(f"recipe {name_or_path}: {reason_of(error, tree, Recipe)}") from None
+        raise VqlinkError(f"recipe {name}: {reason_of(error, tree, schema)}") from None
 
 
 def load_tree(name_or_path: str | Path, overrides: Sequence[str], schema: object) -> Tree:
@@ -121,20 +131,26 @@ def load_tree(name_or_path: str | Path, overrides: Sequence[str], schema: object
 
 
 def _kind_of(tree: Tree) -> RecipeKind:
-    said = str(tree.get("kind", ""))
-    if said.startswith("speech"):
-        return "speech"
-    return "prior" if said == "prior" else "classifier" if said == "classifier" else "code"
+    match tree.get("kind"):
+        case "prior":
+            return "prior"
+        case "classifier":
+            return "classifier"
+        case str(said) if said.startswith("speech"):
+            return "speech"
+        case _:
+            return "code"
 
 
-def recipe_hash(recipe: Recipe) -> str:
-    """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON.
+def recipe_hash(recipe: BaseModel) -> str:
+    """The first 12 hexadecimal digits of the sha256 of the canonical JSON of a recipe of any kind.
 
     Every field counts, defaults too: equal hashes mean equal experiments. Fields that came after
     the first weights count where they are set, so that older hashes hold.
     """
     plain = recipe.model_dump(mode="json")
-    for section, keys in _LATER.items():
+    later = _LATER if isinstance(recipe, Recipe) else {}
+    for section, keys in later.items():
         for key, default in keys.items():
             if plain[section][key] == default:
                 del plain[section][key]

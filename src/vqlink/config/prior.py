@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import Field, ValidationError, model_validator
 
-from vqlink.config.load import load_tree, reason_of
+from vqlink.config.load import load_as, reason_of
 from vqlink.config.parts import Depth, Part, PlainTraining, Width
 from vqlink.config.weights import (
     CONFIG_NAME,
@@ -91,18 +89,7 @@ def load_prior_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Prior
     Raises:
         VqlinkError: as :func:`vqlink.config.load.load_recipe`.
     """
-    tree = load_tree(name_or_path, overrides, PriorRecipe)
-    try:
-        return PriorRecipe.model_validate(tree)
-    except ValidationError as error:
-        reason = reason_of(error, tree, PriorRecipe)
-        raise VqlinkError(f"recipe {name_or_path}: {reason}") from None
-
-
-def prior_hash(recipe: PriorRecipe) -> str:
-    """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON."""
-    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return sha256(text.encode()).hexdigest()[:12]
+    return load_as(PriorRecipe, name_or_path, overrides)
 
 
 def build_prior(recipe: PriorRecipe, codec: LayeredCode) -> ImagePrior:

@@ -6,10 +6,8 @@ parts: a codec has no link, no loss weights and no latents of its own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from fractions import Fraction
-from hashlib import sha256
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
@@ -186,12 +184,6 @@ def read_speech_recipe(tree: object, name: str) -> SpeechRecipe:
         return _ADAPTER.validate_python(tree)
     except ValidationError as error:
         raise VqlinkError(f"recipe {name}: {reason_of(error, tree, SpeechRecipe)}") from None
-
-
-def speech_recipe_hash(recipe: SpeechRecipe) -> str:
-    """The first 12 hexadecimal digits of the sha256 of the recipe's canonical JSON."""
-    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return sha256(text.encode()).hexdigest()[:12]
 
 
 def build_envelope(config: EnvelopeConfig) -> EnvelopeModel:

@@ -13,7 +13,7 @@ from vqlink.rng import stream
 from vqlink.sources.datasets import ImageCollection
 from vqlink.systems.image_prior import ImagePrior
 
-_BATCH = 256
+_PIXELS = 256 * 32 * 32  # in a batch: what CIFAR-10's size takes at once, and larger ones alike
 
 Report = Callable[[str, int, int], None]
 """Called with what is done, how much of it, and how much there is."""
@@ -29,13 +29,14 @@ def draw(
     temperature: float = 1.0,
     report: Report | None = None,
 ) -> Iterator[Tensor]:
-    """``count`` pictures (B, 3, *size) in [0, 1], 256 at a time.
+    """``count`` pictures (B, 3, *size) in [0, 1], some at a time: 256 of CIFAR-10's size.
 
     Args:
         labels: (count,) int64 where the prior has classes.
     """
-    for start in range(0, count, _BATCH):
-        some = min(_BATCH, count - start)
+    batch = _batch(size)
+    for start in range(0, count, batch):
+        some = min(batch, count - start)
 
         def progress(done: int, total: int, start: int = start, some: int = some) -> None:
             if report is not None:
@@ -63,11 +64,16 @@ def add_real(
     Raises:
         VqlinkError: for a picture that is smaller.
     """
-    for start in range(0, len(pictures), _BATCH):
-        stop = min(len(pictures), start + _BATCH)
+    batch = _batch(size)
+    for start in range(0, len(pictures), batch):
+        stop = min(len(pictures), start + batch)
         meter.add(torch.stack([_middle(*pictures[i], size) for i in range(start, stop)]), real=True)
         if report is not None:
             report("comparing", stop, len(pictures))
+
+
+def _batch(size: tuple[int, int]) -> int:
+    return max(1, _PIXELS // (size[0] * size[1]))
 
 
 def _middle(name: str, picture: Tensor, size: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from torch import Tensor
 
 from vqlink.config.channels import ChannelConfig
-from vqlink.config.speech import speech_recipe_hash
+from vqlink.config.load import recipe_hash
 from vqlink.digital.mcs import parse_mcs
 from vqlink.errors import VqlinkError
 from vqlink.evaluation.kinds import check_kind
@@ -111,4 +111,4 @@ def _open(name: str, channel: ChannelConfig) -> SpeechSystem:
     if isinstance(system, SpeechCodec):
         raise VqlinkError(f"{name} is a codec: over a channel it is {CODEC_LINK}")
     system.link.channel = symbols
-    return SpeechSystem(name, system, recipe=speech_recipe_hash(recipe), weights=sha256)
+    return SpeechSystem(name, system, recipe=recipe_hash(recipe), weights=sha256)

@@ -22,8 +22,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from vqlink.errors import VqlinkError, one_line
 
 INCEPTION = "inception"
+_WEIGHTS_NAME = "weights-inception-2015-12-05-6726825d.pth"
 _FEATURES = 2048  # of Inception's last pooling layer, as FID is defined
-_WEIGHTS_SHA256 = "6726825d"  # begins so, by the name of the file that torch-fidelity publishes
+_WEIGHTS_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,9 @@ def _inception(weights: Path | None) -> FrechetInceptionDistance:
     if weights is not None:
         if not weights.is_file():
             raise VqlinkError(f"{weights}: no file of Inception's weights there")
-        if not sha256(weights.read_bytes()).hexdigest().startswith(_WEIGHTS_SHA256):
+        if sha256(weights.read_bytes()).hexdigest() != _WEIGHTS_SHA256:
             raise VqlinkError(
-                f"{weights} is not the file weights-inception-2015-12-05-{_WEIGHTS_SHA256}.pth "
-                "that torch-fidelity publishes"
+                f"{weights} is not the file {_WEIGHTS_NAME} that torch-fidelity publishes"
             )
     path = None if weights is None else str(weights)
     try:

@@ -8,7 +8,6 @@ picture, and writes the manifest.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from dataclasses import replace
@@ -31,7 +30,8 @@ from vqlink.metrics.image import psnr
 from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.images import open_image
-from vqlink.zoo.catalogue import MANIFEST, ZOO, Entry, Expected, entries
+from vqlink.zoo.catalogue import MANIFEST, Entry, Expected, entries
+from vqlink.zoo.manifest import ZOO, write_manifest
 
 _CASE, _SIDE, _SNR_DB, _SEED = "sample:astronaut", 256, 10.0, 0
 
@@ -42,9 +42,8 @@ def add(folder: Path, storage: Storage = "float16") -> Entry:
     target = ZOO / "weights" / recipe.name
     save_weights(target, read_tensors(folder), recipe, storage=storage)
     entry = describe(target)
-    kept = {e.name: _beside(e, entry) for e in entries()} | {entry.name: entry}
-    listed = [e.document() for e in sorted(kept.values(), key=lambda e: e.name)]
-    MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
+    others = [_beside(e, entry) for e in entries()]
+    write_manifest(MANIFEST, [e.document() for e in (*others, entry)])
     entries.cache_clear()
     return entry
 

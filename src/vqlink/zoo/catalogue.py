@@ -6,24 +6,18 @@ import re
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter
 
 from vqlink.config.build import LearnedSystem
 from vqlink.config.schema import Recipe
 from vqlink.config.weights import MODEL_NAME, load_weights, sha256_of
-from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
+from vqlink.zoo.manifest import STRICT, ZOO, Sha256, check_file, parse_json, read_manifest
 
-ZOO = Path(str(resources.files("vqlink.zoo")))
 MANIFEST = ZOO / "manifest.json"
-
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def _ratio(value: object) -> object:
@@ -85,7 +79,6 @@ class Entry:
         return {**asdict(self), "rho": f"{self.rho.numerator}/{self.rho.denominator}"}
 
 
-_T = TypeVar("_T")
 _ENTRY, _ENTRIES = TypeAdapter(Entry), TypeAdapter(tuple[Entry, ...])
 
 
@@ -96,9 +89,7 @@ def entries() -> tuple[Entry, ...]:
     Raises:
         VqlinkError: when the file is damaged.
     """
-    if not MANIFEST.exists():
-        return ()
-    return parse_json(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
+    return read_manifest(_ENTRIES, MANIFEST)
 
 
 def parse_entry(text: str | bytes, name: str) -> Entry:
@@ -108,21 +99,6 @@ def parse_entry(text: str | bytes, name: str) -> Entry:
         VqlinkError: when it is none.
     """
     return parse_json(_ENTRY, text, name)
-
-
-def parse_json(adapter: TypeAdapter[_T], text: str | bytes, name: str) -> _T:
-    """A JSON document as what ``adapter`` is for; ``name`` is used in error messages.
-
-    Raises:
-        VqlinkError: when it doesn't fit.
-    """
-    try:
-        return adapter.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        reason = one_line(f"{where}: {first['msg']}")
-        raise VqlinkError(f"{name} is no manifest of vqlink: {reason}") from None
 
 
 def find(name: str) -> Entry:
@@ -156,8 +132,7 @@ def load_system(name_or_folder: str) -> tuple[LearnedSystem, Recipe, str]:
     if any(entry.name == name_or_folder for entry in entries()):
         entry = find(name_or_folder)
         folder = entry.folder
-        if not (folder / MODEL_NAME).exists() or sha256_of(folder / MODEL_NAME) != entry.sha256:
-            raise VqlinkError(f"the weights of {entry.name} are damaged: install vqlink again")
+        check_file(folder, MODEL_NAME, entry.sha256)
     elif not folder.is_dir():
         find(name_or_folder)
     system, recipe = load_weights(folder)

@@ -1,11 +1,12 @@
 """The classifiers that ship, for Frechet distances: their manifest, loading, how weights get in.
 
-python -m vqlink.zoo.classifier runs/cifar10-classifier/weights
+    python -m vqlink.zoo.classifier runs/cifar10-classifier/weights
+
+measures the accuracy on the recipe's pictures for validation, too.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,13 +17,13 @@ import torch
 from pydantic import TypeAdapter
 
 from vqlink.config.classifier import load_classifier_weights
-from vqlink.config.weights import MODEL_NAME, read_tensors, sha256_of, write_folder
-from vqlink.errors import VqlinkError, did_you_mean
+from vqlink.config.weights import read_tensors, write_folder
+from vqlink.errors import VqlinkError
 from vqlink.metrics.classifier import ClassifierFeatures, PictureClassifier, accuracy
 from vqlink.metrics.frechet import INCEPTION, FrechetMeter
 from vqlink.sources.labelled import LabelledPictures
 from vqlink.zoo.cases import SMALL, small_pictures
-from vqlink.zoo.catalogue import STRICT, ZOO, parse_json
+from vqlink.zoo.manifest import STRICT, ZOO, find_folder, read_manifest, write_manifest
 
 MANIFEST = ZOO / "manifest_classifier.json"
 
@@ -76,9 +77,7 @@ def classifier_entries() -> tuple[ClassifierEntry, ...]:
     Raises:
         VqlinkError: when the file is damaged.
     """
-    if not MANIFEST.exists():
-        return ()
-    return parse_json(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
+    return read_manifest(_ENTRIES, MANIFEST)
 
 
 def load_classifier(name_or_folder: str) -> PictureClassifier:
@@ -87,17 +86,7 @@ def load_classifier(name_or_folder: str) -> PictureClassifier:
     Raises:
         VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
     """
-    known = {entry.name: entry for entry in classifier_entries()}
-    folder = Path(name_or_folder)
-    if name_or_folder in known:
-        entry = known[name_or_folder]
-        folder = entry.folder
-        if not (folder / MODEL_NAME).exists() or sha256_of(folder / MODEL_NAME) != entry.sha256:
-            raise VqlinkError(f"the weights of {entry.name} are damaged: install vqlink again")
-    elif not folder.is_dir():
-        names = ", ".join((INCEPTION, *known))
-        hint = did_you_mean(name_or_folder, known)
-        raise VqlinkError(f"no features named {name_or_folder!r}{hint} (known: {names})")
+    folder = find_folder(name_or_folder, classifier_entries(), "features", besides=[INCEPTION])
     return load_classifier_weights(folder)[0]
 
 
@@ -152,9 +141,7 @@ def add(folder: Path) -> ClassifierEntry:
         accuracy=measure_accuracy(target),
         feature=measure_expected(target),
     )
-    kept = {e.name: e for e in classifier_entries()} | {entry.name: entry}
-    listed = [asdict(kept[name]) for name in sorted(kept)]
-    MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
+    write_manifest(MANIFEST, [asdict(e) for e in (*classifier_entries(), entry)])
     classifier_entries.cache_clear()
     return entry
 

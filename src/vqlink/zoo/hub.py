@@ -24,7 +24,8 @@ from vqlink.config.weights import CONFIG_NAME, MODEL_NAME, load_weights, sha256_
 from vqlink.errors import one_line
 from vqlink.protocols import VqlinkError
 from vqlink.zoo.card import model_card
-from vqlink.zoo.catalogue import STRICT, Entry, Sha256, parse_json
+from vqlink.zoo.catalogue import Entry
+from vqlink.zoo.manifest import STRICT, Sha256, parse_json
 
 SCHEME = "hf://"
 ENTRY_NAME, CARD_NAME = "vqlink.json", "README.md"

@@ -7,7 +7,6 @@ A prior belongs to the weights of one codec; the codec's entry is in the images'
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -18,11 +17,11 @@ import torch
 from pydantic import TypeAdapter
 
 from vqlink.config.prior import load_prior_weights, read_prior_file, save_prior
-from vqlink.config.weights import MODEL_NAME, read_tensors, sha256_of
-from vqlink.errors import VqlinkError, did_you_mean
+from vqlink.config.weights import read_tensors
 from vqlink.systems.image_prior import ImagePrior
 from vqlink.zoo.cases import SMALL, small_pictures
-from vqlink.zoo.catalogue import STRICT, ZOO, find, parse_json
+from vqlink.zoo.catalogue import find
+from vqlink.zoo.manifest import STRICT, ZOO, find_folder, read_manifest, write_manifest
 
 MANIFEST = ZOO / "manifest_prior.json"
 
@@ -74,9 +73,7 @@ def prior_entries() -> tuple[PriorEntry, ...]:
     Raises:
         VqlinkError: when the file is damaged.
     """
-    if not MANIFEST.exists():
-        return ()
-    return parse_json(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
+    return read_manifest(_ENTRIES, MANIFEST)
 
 
 def codec_folder(name_or_folder: str) -> Path:
@@ -95,17 +92,7 @@ def load_prior(name_or_folder: str) -> ImagePrior:
     Raises:
         VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
     """
-    known = {entry.name: entry for entry in prior_entries()}
-    folder = Path(name_or_folder)
-    if name_or_folder in known:
-        entry = known[name_or_folder]
-        folder = entry.folder
-        if not (folder / MODEL_NAME).exists() or sha256_of(folder / MODEL_NAME) != entry.sha256:
-            raise VqlinkError(f"the weights of {entry.name} are damaged: install vqlink again")
-    elif not folder.is_dir():
-        names = ", ".join(known) or "none"
-        hint = did_you_mean(name_or_folder, known)
-        raise VqlinkError(f"no prior named {name_or_folder!r}{hint} (known: {names})")
+    folder = find_folder(name_or_folder, prior_entries(), "prior")
     codec = read_prior_file(folder).recipe.codec
     return load_prior_weights(folder, codec_folder(codec))[0]
 
@@ -134,9 +121,7 @@ def add(folder: Path) -> PriorEntry:
         sha256=sha256,
         bits=measure_expected(target),
     )
-    kept = {e.name: e for e in prior_entries()} | {entry.name: entry}
-    listed = [asdict(kept[name]) for name in sorted(kept)]
-    MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
+    write_manifest(MANIFEST, [asdict(e) for e in (*prior_entries(), entry)])
     prior_entries.cache_clear()
     return entry
 

@@ -8,7 +8,6 @@ the synthetic voice.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -24,16 +23,17 @@ from vqlink.config.speech_weights import (
     save_speech_weights,
 )
 from vqlink.config.weights import MODEL_NAME, sha256_of
-from vqlink.errors import VqlinkError, did_you_mean
+from vqlink.errors import VqlinkError
 from vqlink.metrics.audio import perceptual_snr
 from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.voice import synthetic_voice
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_jscc import SpeechJSCC
-from vqlink.zoo.catalogue import STRICT, ZOO, parse_json
+from vqlink.zoo.manifest import STRICT, ZOO, find_folder, read_manifest, write_manifest
 
 SPEECH_ZOO = ZOO / "speech"
+MANIFEST = SPEECH_ZOO / "manifest.json"
 _SNR_DB, _KBPS, _SEED = 10.0, 16.4, 0
 
 
@@ -80,10 +80,7 @@ _ENTRIES = TypeAdapter(tuple[SpeechEntry, ...])
 @lru_cache(maxsize=1)
 def speech_entries() -> tuple[SpeechEntry, ...]:
     """All speech weights in the manifest."""
-    manifest = SPEECH_ZOO / "manifest.json"
-    if not manifest.exists():
-        return ()
-    return parse_json(_ENTRIES, manifest.read_bytes(), str(manifest))
+    return read_manifest(_ENTRIES, MANIFEST)
 
 
 def load_speech(name_or_folder: str) -> tuple[SpeechCodec | SpeechJSCC, SpeechRecipe, str]:
@@ -92,17 +89,7 @@ def load_speech(name_or_folder: str) -> tuple[SpeechCodec | SpeechJSCC, SpeechRe
     Raises:
         VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
     """
-    known = {entry.name: entry for entry in speech_entries()}
-    folder = Path(name_or_folder)
-    if name_or_folder in known:
-        folder = known[name_or_folder].folder
-        found = folder / MODEL_NAME
-        if not found.exists() or sha256_of(found) != known[name_or_folder].sha256:
-            raise VqlinkError(f"the weights of {name_or_folder} are damaged: install vqlink again")
-    elif not folder.is_dir():
-        hint = did_you_mean(name_or_folder, known)
-        names = ", ".join(known) or "none"
-        raise VqlinkError(f"no speech weights named {name_or_folder!r}{hint} (known: {names})")
+    folder = find_folder(name_or_folder, speech_entries(), "speech weights")
     system, recipe = load_speech_weights(folder)
     return system, recipe, sha256_of(folder / MODEL_NAME)
 
@@ -133,9 +120,7 @@ def add(folder: Path) -> SpeechEntry:
         sha256=sha256,
         psnr_db=measure_expected(target),
     )
-    kept = {e.name: e for e in speech_entries()} | {entry.name: entry}
-    listed = [asdict(e) for e in sorted(kept.values(), key=lambda e: e.name)]
-    (SPEECH_ZOO / "manifest.json").write_text(json.dumps(listed, indent=1) + "\n")
+    write_manifest(MANIFEST, [asdict(e) for e in (*speech_entries(), entry)])
     speech_entries.cache_clear()
     return entry
 

@@ -5,7 +5,6 @@ python -m vqlink.zoo.text runs/text-q32/weights [more folders]
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -20,11 +19,11 @@ from vqlink.config.text import TOKENIZER_NAME, load_text_code, save_text_weights
 from vqlink.config.text_parts import BinaryConfig
 from vqlink.config.weights import MODEL_NAME, read_config, read_tensors, sha256_of
 from vqlink.metrics.text import token_accuracy
-from vqlink.protocols import Point, VqlinkError
+from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.text import read_tokenizer
 from vqlink.systems.text_code import TextCode
-from vqlink.zoo.catalogue import STRICT, ZOO, parse_json
+from vqlink.zoo.manifest import STRICT, ZOO, check_file, read_manifest, write_manifest
 
 MANIFEST = ZOO / "manifest_text.json"
 _SEED, _ERASURE = 0, 0.5
@@ -82,9 +81,7 @@ _ENTRIES = TypeAdapter(tuple[TextEntry, ...])
 @lru_cache(maxsize=1)
 def text_entries() -> tuple[TextEntry, ...]:
     """All text codes in the manifest."""
-    if not MANIFEST.exists():
-        return ()
-    return parse_json(_ENTRIES, MANIFEST.read_bytes(), str(MANIFEST))
+    return read_manifest(_ENTRIES, MANIFEST)
 
 
 def load_text_system(name_or_folder: str) -> tuple[TextCode, Recipe, str]:
@@ -99,10 +96,7 @@ def load_text_system(name_or_folder: str) -> tuple[TextCode, Recipe, str]:
             folder = entry.folder
             wanted = ((MODEL_NAME, entry.sha256), (TOKENIZER_NAME, entry.tokenizer_sha256))
             for file, sha256 in wanted:
-                if not (folder / file).exists() or sha256_of(folder / file) != sha256:
-                    raise VqlinkError(
-                        f"the weights of {entry.name} are damaged: install vqlink again"
-                    )
+                check_file(folder, file, sha256)
     code, recipe = load_text_code(folder)
     return code, recipe, sha256_of(folder / MODEL_NAME)
 
@@ -141,9 +135,7 @@ def add(folder: Path) -> TextEntry:
         seed=_SEED,
         expected=measure_expected(target),
     )
-    kept = {e.name: e for e in text_entries() if e.name != entry.name} | {entry.name: entry}
-    listed = [asdict(kept[name]) for name in sorted(kept)]
-    MANIFEST.write_text(json.dumps(listed, indent=1) + "\n")
+    write_manifest(MANIFEST, [asdict(e) for e in (*text_entries(), entry)])
     text_entries.cache_clear()
     return entry
 
