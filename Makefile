@@ -27,5 +27,5 @@ docs: .venv/installed  ## the documentation as a site in site/; a broken link fa
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/mkdocs build
 
-clean:
-	rm -rf .venv out runs site
+clean:  ## what can be made again in minutes; never runs/, which holds training
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache

@@ -155,6 +155,8 @@ class LinkOutput:
         stats: named (B,) tensors.
         llr: of an index link: log P(1) / P(0) of every bit of the labels after decoding, for each
             scale (B, ..., bits), the highest bit first.
+        flat_gain: of a value link: (B,) |h|^2 of the flat channel on which the received values
+            would be as noisy; |h|^2 itself on a flat one.
     """
 
     received: tuple[Tensor, ...]
@@ -162,6 +164,7 @@ class LinkOutput:
     tx_power: Tensor
     stats: Mapping[str, Tensor] = field(default_factory=dict)
     llr: tuple[Tensor, ...] = ()
+    flat_gain: Tensor | None = None
 
 
 @dataclass(frozen=True)

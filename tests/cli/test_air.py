@@ -208,6 +208,9 @@ BAD = {
     "channel multipath": ("channel {sent} -o {tmp}/a.sigmf-data --multipath tdl-z", "tdl-a"),
     "channel spread": ("channel {sent} -o {tmp}/a.sigmf-data --delay-spread 0.5", "symbols"),
     "channel onto itself": ("channel {sent} -o {sent}", "another name"),
+    "channel onto itself by a detour": (
+        "channel {sent} -o {sent.parent}/../{sent.parent.name}/{sent.name}", "another name",
+    ),
     "channel no file": ("channel {tmp}/none.sigmf-data -o {tmp}/a.sigmf-data", "none"),
     "rx no file": ("rx {tmp}/none.sigmf-data -o {tmp}/p.png", "none"),
     "rx a picture": ("rx {picture} -o {tmp}/p.png", "sigmf-data"),

@@ -151,6 +151,15 @@ def test_names_in_the_zoo_can_be_copied_from_a_narrow_terminal(
     assert [name for name in names if f" {name} " not in text] == []
 
 
+@pytest.mark.parametrize("words", [(), ("recipes",)])
+def test_no_verb_gets_the_help_as_it_is_laid_out(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = call(capsys, *words)
+    assert (status, err) == (0, "")
+    assert out == call(capsys, *words, "--help")[1]
+
+
 def test_help_is_quick_and_imports_no_torch() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "vqlink.cli.main", "--help"]
     start = time.perf_counter()
@@ -174,6 +183,8 @@ def test_help_is_quick_and_imports_no_torch() -> None:
         ("send --system a x.png --snr 1", "send --system=a x.png --snr 1"),
         ("send --seed 1 --system a x", "send --seed 1 --system=a x"),
         ("train r --set a=1 b=2 --resume", "train r --set=a=1 --set=b=2 --resume"),
+        ("train --resume r --set a=1 b=2", "train --resume r --set=a=1 --set=b=2"),
+        ("train --set a=1 b=2 r", "train --set=a=1 --set=b=2 r"),
         ("report --out x", "report --out x"),
     ],
 )

@@ -7,7 +7,11 @@ import torch
 
 from tests.conftest import small_recipe, smooth_picture
 from vqlink.channels.awgn import AWGN
+from vqlink.channels.fading import Rayleigh, Rician
+from vqlink.channels.symbol import SymbolChannel
 from vqlink.config.build import build_system
+from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
+from vqlink.links.indices import IndexLink
 from vqlink.links.values import ValuesLink
 from vqlink.protocols import Point, SymbolSystem, VqlinkError
 from vqlink.rng import stream
@@ -56,15 +60,39 @@ def test_the_halves_are_the_whole(name: str, pictures: torch.Tensor) -> None:
     assert system.layers >= 1
 
 
-def test_the_same_noise_gives_the_same_picture(pictures: torch.Tensor) -> None:
-    """A flat channel must not be weighed: the halves equal the link at any SNR."""
-    system = systems()["values"]
+@pytest.mark.parametrize("channel", [AWGN(), Rayleigh(), Rayleigh("fast"), Rician(2.0, "fast")])
+@pytest.mark.parametrize("name", ["values", "layers", "indices"])
+def test_the_same_noise_gives_the_same_picture(
+    name: str, channel: SymbolChannel, pictures: torch.Tensor
+) -> None:
+    """Over every channel: one frame, one fade a message where it is slow, unequal noise weighed."""
+    system = systems()[name]
+    assert isinstance(system, torch.nn.Module)
+    for part in system.modules():
+        if isinstance(part, ValuesLink | IndexLink):
+            part.channel = channel
     point = Point(snr_db=5.0)
     whole = system.transmit(pictures, point, generator=stream(0, "noise"))
     symbols = system.to_symbols(pictures, 5.0)
-    arrived = AWGN()(symbols, point, generator=stream(0, "noise"))
-    reception = system.from_symbols(arrived.y, arrived.noise_var.expand(symbols.shape), SIZE)
+    arrived = channel(symbols, point, generator=stream(0, "noise"))
+    noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var).expand(symbols.shape)
+    reception = system.from_symbols(zero_forcing(arrived.y, arrived.gain), noise_var, SIZE)
     assert torch.allclose(reception.received, whole.received, atol=2e-3)
+
+
+def test_unequal_fades_are_weighed(pictures: torch.Tensor) -> None:
+    """As noisy as a flat channel of the same mean error, zero-forced symbols would drown."""
+    link = ValuesLink(Rayleigh("fast"))
+    sent = torch.randn(64, 4096, 2, generator=stream(0, "x")) * 0.5**0.5
+    out = link((sent,), Point(snr_db=10.0), generator=stream(0, "noise"))
+    power = link.amplify(sent)
+    noise = float((out.received[0] - power).square().sum(dim=-1).mean())
+    h = torch.randn(10**6, 2, generator=stream(1, "h"), dtype=torch.float64).square().sum(1) / 2
+    error = float((0.1 / (h + 0.1)).mean())  # of the least-squares estimate
+    flat = error / (1 - error)
+    assert out.flat_gain is not None
+    assert out.flat_gain.mean() == pytest.approx(0.1 / flat, rel=0.02)
+    assert noise == pytest.approx(flat, rel=0.03)
 
 
 def test_an_mmse_receiver_is_given_mmse_symbols(pictures: torch.Tensor) -> None:

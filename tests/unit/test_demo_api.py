@@ -175,6 +175,7 @@ def test_too_large_uploads_are_refused(client: TestClient) -> None:
     assert client.post("/api/uploads?kind=picture", content=bytes(400_001)).status_code == 413
     assert client.post("/api/uploads?kind=picture", content=chunks()).status_code == 413
     assert client.post("/api/texts", content=b"[" * 100_000).status_code == 413
+    assert client.post("/api/texts", content=chunks()).status_code == 411
 
 
 def test_only_this_machines_own_page_is_answered(client: TestClient) -> None:

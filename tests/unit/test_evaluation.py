@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import small_recipe
+from tests.conftest import small_recipe, smooth_picture
 from vqlink.channels.fading import Rayleigh
 from vqlink.config.build import build_link, build_system
 from vqlink.config.channels import parse_channel
@@ -21,6 +21,7 @@ from vqlink.evaluation.rows import (
     Figure,
     Row,
     append_rows,
+    digest,
     drop_unfinished_line,
     power_flags,
     read_rows,
@@ -31,6 +32,7 @@ from vqlink.evaluation.systems import System, open_channel, open_systems
 from vqlink.protocols import Point, Transmission, VqlinkError
 from vqlink.rng import Generators, normal, stream
 from vqlink.sources.datasets import open_images
+from vqlink.sources.images import write_image
 from vqlink.systems.jscc import JSCC
 
 
@@ -153,6 +155,52 @@ def test_resumption_measures_nothing_twice(
     assert json.loads(text.splitlines()[0])["versions"]["vqlink"]
 
 
+def test_pictures_of_one_name_are_told_apart(system: System, tmp_path: Path) -> None:
+    for folder, seed in (("a", 0), ("b", 1)):
+        (tmp_path / folder).mkdir()
+        write_image(smooth_picture(32, 32, seed), tmp_path / folder / "0001.png")
+    out = tmp_path / "rows.jsonl"
+    first, second = (
+        evaluate([system], open_images(str(tmp_path / name)), channel="awgn", snr_db=[9], out=out)
+        for name in ("a", "b")
+    )
+    assert first[0].message != second[0].message
+    alone = evaluate([system], open_images(str(tmp_path / "b")), channel="awgn", snr_db=[9])
+    assert second == alone
+    older = [replace(r, message=None) for r in first]  # such rows hold for any picture of the name
+    out.write_text("")
+    append_rows(out, older)
+    again = evaluate(
+        [system], open_images(str(tmp_path / "a")), channel="awgn", snr_db=[9], out=out
+    )
+    assert again == older
+
+
+def test_more_metrics_are_added_once(system: System, picture_folder: Path, tmp_path: Path) -> None:
+    out, images = tmp_path / "rows.jsonl", open_images(str(picture_folder))
+    append_rows(out, [row(point={"probability": 0.1})])  # of another axis: not looked at
+    evaluate([system], images, channel="awgn", snr_db=[10], metrics=["psnr"], out=out)
+    both = evaluate([system], images, channel="awgn", snr_db=[10], metrics=["psnr", "mse"], out=out)
+    text = out.read_text()
+    assert len(text.splitlines()) == 1 + 2 * len(images)
+    cut = text[: text.rstrip().rindex("\n") + 1]  # killed between two lines of a transmission
+    for held in (text, cut):
+        out.write_text(held)
+        for _ in range(2):
+            found = evaluate(
+                [system], images, channel="awgn", snr_db=[10], metrics=["psnr", "mse"], out=out
+            )
+            assert found == both
+            assert out.read_text() == text
+
+
+def test_metrics_that_no_picture_is_large_enough_for(system: System, tmp_path: Path) -> None:
+    write_image(smooth_picture(32, 32, 0), tmp_path / "small.png")
+    images = open_images(str(tmp_path))
+    with pytest.raises(VqlinkError, match="32x32 is too small for ms_ssim"):
+        evaluate([system], images, channel="awgn", snr_db=[10], metrics=["ms_ssim"])
+
+
 def test_a_digital_link_gets_exactly_the_uses_of_the_learned_code(weights: Path) -> None:
     channel = parse_channel("awgn")
     learned, link = open_systems([str(weights), "jpeg+ldpc5g"], channel, Fraction(1, 12))
@@ -198,7 +246,7 @@ def test_rows_of_a_message_are_its_own_in_the_batch() -> None:
         stats={"lost": torch.tensor([0.0, 0.25])},
         labels={"mcs": "qpsk-1/2"},
     )
-    case = Case("awgn", "snr_db", 10.0, "b", 2, 5)
+    case = Case("awgn", "snr_db", 10.0, "b", 2, 5, digest("b"))
     figures = [Figure("psnr", "dB", 20.0), Figure("mse", "", 0.5)]
     first, second = rows_of(System("s", Noisy()), sent, 1, case, figures, values=16)
     assert (first.metric, first.unit, first.value) == ("psnr", "dB", 20.0)
@@ -206,6 +254,7 @@ def test_rows_of_a_message_are_its_own_in_the_batch() -> None:
     assert (first.uses, first.rho, first.tx_power) == (8, 0.5, 0.5)
     assert (first.status, first.flags) == ("outage", ["power"])
     assert first.labels == {"mcs": "qpsk-1/2", "lost": 0.25}
+    assert first.message == digest(b"b")
     assert (first.point, first.repeat, first.sample, first.seed) == ({"snr_db": 10.0}, 2, "b", 5)
     same = stream(5, "channel", 10.0, 2, "b")
     assert torch.equal(torch.rand(3, generator=case.noise()), torch.rand(3, generator=same))

@@ -28,7 +28,7 @@ NAME = "jscc-q64-awgn-1-24"
 def fixture_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VQLINK_HUB", str(tmp_path / "hub"))
     entry = find(NAME)
-    push(entry.folder, entry, "hf://org/code")
+    push(entry.folder, entry, "hf://org/code", licence="apache-2.0")
     return tmp_path / "hub" / "org" / "code"
 
 
@@ -55,6 +55,8 @@ def test_the_card_says_what_the_manifest_says(hub: Path) -> None:
     for other in entries():
         _, recipe, _ = load_system(other.name)
         text = model_card(other, recipe, "hf://a/b")
+        assert "license" not in text  # nobody's weights get a licence that they didn't choose
+        assert f"over {other.channel}, with" in text
         assert all(deviation in text for deviation in recipe.deviations)
 
 

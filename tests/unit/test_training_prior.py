@@ -27,8 +27,10 @@ from vqlink.config.prior import (
 )
 from vqlink.config.weights import MODEL_NAME, save_weights, sha256_of
 from vqlink.errors import VqlinkError
+from vqlink.sources.images import write_image
 from vqlink.training.prior import train_prior
-from vqlink.zoo.prior import PriorEntry, load_prior, measure_expected, prior_entries
+from vqlink.zoo.catalogue import find
+from vqlink.zoo.prior import PriorEntry, codec_folder, load_prior, measure_expected, prior_entries
 
 
 @pytest.fixture(name="codec")
@@ -125,6 +127,30 @@ def test_classes_come_from_a_column(codec: Path, tmp_path: Path) -> None:
     wrong = recipe.model_copy(update={"source": source.model_copy(update={"label": "breed"})})
     with pytest.raises(VqlinkError, match="no column 'breed'"):
         train_prior(wrong, codec, tmp_path / "other")
+
+
+def test_a_folder_of_a_codecs_name_is_not_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hrvqvae-cifar10").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert codec_folder("hrvqvae-cifar10") == find("hrvqvae-cifar10").folder
+    (tmp_path / "mine").mkdir()
+    assert codec_folder("mine") == Path("mine")
+    with pytest.raises(VqlinkError, match="no codec named 'hrvqvae-cifar11'; did you mean"):
+        codec_folder("hrvqvae-cifar11")
+
+
+def test_validation_pictures_of_a_prior_are_large_enough(
+    codec: Path, picture_folder: Path, tmp_path: Path
+) -> None:
+    tiny = tmp_path / "tiny.png"
+    write_image(torch.zeros(3, 16, 16), tiny)
+    recipe = recipe_of(codec, picture_folder)
+    source = recipe.source.model_copy(update={"validation": str(tiny)})
+    recipe = recipe.model_copy(update={"source": source})
+    with pytest.raises(VqlinkError, match=r"tiny\.png is smaller"):
+        train_prior(recipe, codec, tmp_path / "run")
 
 
 def test_a_prior_belongs_to_its_codec(codec: Path, picture_folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ _SPREAD = {
 def spread(arguments: list[str]) -> list[str]:
     """Repeat each option of several values in front of each of its values.
 
-    Where nothing else can be ``send``'s INPUT, or ``train``'s RECIPE, the last value of a list is.
+    Where nothing else can be ``send``'s INPUT, the last value of a list is.
 
     >>> spread(["evaluate", "a", "--snr", "0", "-5", "--data", "x"])
     ['evaluate', 'a', '--snr=0', '--snr=-5', '--data', 'x']
@@ -38,7 +38,7 @@ def spread(arguments: list[str]) -> list[str]:
         result += [f"{word}={value}" for value in values] or [word]
         if len(values) > 1:
             spare = len(result) - 1
-    if verb in ("send", "train") and spare >= 0 and not _has_input(result):
+    if verb == "send" and spare >= 0 and not _has_input(result):
         result[spare] = result[spare].partition("=")[2]
     return result
 

@@ -42,7 +42,7 @@ def channel_command(
         raise VqlinkError(f"--delay is not negative, as {delay:g} is")
     if not 0 <= delay_spread <= 1:
         raise VqlinkError(f"--delay-spread lies between 0 and 1 second, not {delay_spread:g}")
-    from vqlink.air.sigmf import DATATYPES, read_recording, write_recording
+    from vqlink.air.sigmf import DATATYPES, data_path, read_recording, write_recording
     from vqlink.air.simulate import PROFILES, Air
     from vqlink.evaluation.air import samples_per_chip
     from vqlink.rng import stream
@@ -52,7 +52,7 @@ def channel_command(
     if multipath is not None and multipath not in PROFILES:
         raise VqlinkError(f"--multipath is one of {', '.join(PROFILES)}, not {multipath!r}")
     sent = read_recording(recording)
-    if recording.with_suffix("") == out.with_suffix(""):
+    if data_path(recording).resolve() == data_path(out).resolve():
         raise VqlinkError("the received recording needs another name than the sent one")
     sps = samples_per_chip(sent)
     spread = delay_spread * sent.sample_rate / sps

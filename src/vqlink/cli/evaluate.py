@@ -53,7 +53,7 @@ def evaluate_command(
         ratio = parse_ratio(rho) if rho is not None else None
     except ValueError as error:
         raise VqlinkError(str(error)) from None
-    opened = open_systems(systems, config, ratio)
+    opened = open_systems(list(dict.fromkeys(systems)), config, ratio)
     images = open_images(data)
     elsewhere = None
     if engine == "ray":
@@ -97,7 +97,7 @@ def _points(words: list[str]) -> list[float]:
     if not points:
         raise VqlinkError("--snr takes at least one number of dB")
     check_snr(points)
-    return points
+    return list(dict.fromkeys(points))
 
 
 def _print_table(summaries: list[Summary]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vqlink.cli.options import check_folder, print_json
+from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
     from vqlink.deploy.export import Exported
@@ -25,9 +26,12 @@ def export_command(
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON alone")] = False,
 ) -> None:
     """Export encoder and decoder, check them against PyTorch, and time them."""
-    folder = out if out is not None else Path("exports") / Path(name).name
+    if calibrate is not None and not int8:
+        raise VqlinkError("--calibrate sets the scales of 8 bits: add --int8")
+    from vqlink.deploy.export import export, name_of
+
+    folder = out if out is not None else Path("exports") / name_of(name)
     check_folder(folder)
-    from vqlink.deploy.export import export
 
     exported = export(name, folder, int8=int8, calibration=calibrate)
     if as_json:

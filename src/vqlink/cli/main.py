@@ -66,7 +66,11 @@ def run(arguments: list[str]) -> int:
     try:
         status = app(args=spread(arguments), prog_name="vqlink", standalone_mode=False)
     except _UsageError as mistake:
-        return _fail(mistake.format_message())
+        message = mistake.format_message()
+        if message.startswith("Usage:"):  # no verb was given: the help, as it is laid out
+            print(message)
+            return 0
+        return _fail(message)
     except (typer.Abort, KeyboardInterrupt):
         print("vqlink: interrupted", file=sys.stderr)
         return 130

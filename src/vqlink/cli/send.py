@@ -76,7 +76,7 @@ def send_command(
     if is_text(source, channel, system or []):
         send_text_command(
             source, system, channel, snr=snr, erasure=erasure, flip=flip, modem=modem,
-            against=against, out=out, seed=seed, as_json=as_json,
+            rho=rho, against=against, out=out, seed=seed, as_json=as_json,
         )  # fmt: skip
         return
     if is_packet_channel(channel) and (flip, modem) == (None, None):

@@ -71,6 +71,7 @@ def send_text_command(
     erasure: float | None,
     flip: float | None,
     modem: str | None,
+    rho: str | None,
     against: list[str] | None,
     out: Path,
     seed: int,
@@ -80,6 +81,8 @@ def send_text_command(
     sentences = read_text(source)
     value = _probability(channel, erasure, flip)
     check_snr([snr])
+    if rho is not None:
+        raise VqlinkError("a sentence takes the channel uses that its words need: leave --rho out")
     if modem not in (None, "bpsk", "qpsk"):
         raise VqlinkError(f"--modem of a text is bpsk or qpsk, not {modem!r}")
     from rich.console import Console
@@ -105,7 +108,8 @@ def send_text_command(
     _write(sentences, arrivals, out)
     if as_json:
         axis = {"snr_db": snr} if value is None else {"probability": value}
-        print_json({"sentences": sentences, "rows": [_row(a, config.kind, axis) for a in arrivals]})
+        rows = [_row(arrival, channel_name(config), axis) for arrival in arrivals]
+        print_json({"sentences": sentences, "rows": rows})
         return
     _print(sentences, arrivals, where)
     print(f"\nTexts and rows are in {out}")
@@ -137,6 +141,7 @@ def _write(sentences: list[str], arrivals: tuple[TextArrival, ...], out: Path) -
         (out / f"{file_name(arrival.system)}.txt").write_text(text, encoding="utf-8")
         append_rows(rows, arrival.rows)
     note_command(rows)
+    (out / "report.html").unlink(missing_ok=True)  # of another message
 
 
 def _row(arrival: TextArrival, channel: str, point: dict[str, float]) -> dict[str, Any]:
@@ -145,6 +150,7 @@ def _row(arrival: TextArrival, channel: str, point: dict[str, float]) -> dict[st
         "system": arrival.system,
         "channel": channel,
         "point": point,
+        "rho": sum(row.rho for row in arrival.rows) / len(arrival.rows),
         "uses": int(sent.uses.sum()),
         "tx_power": float(sent.tx_power.mean()),
         "status": "outage" if bool(sent.outage.all()) else "ok",

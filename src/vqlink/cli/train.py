@@ -96,13 +96,16 @@ def train_command(
 def _initial_folder(recipe: Recipe) -> Path | None:
     """The folder of ``training.init_from`` where that is a zoo name, which training doesn't know.
 
-    A folder of that name goes first, and is left to training, which tells when there is none.
+    A folder is left to training, which tells when there is none.
     """
     name = recipe.training.init_from
-    if name is None or Path(name).exists() or os.sep in name:
+    if name is None or os.sep in name:
         return None
-    from vqlink.zoo.catalogue import find
+    from vqlink.zoo.catalogue import entries, find
     from vqlink.zoo.text import text_entries
 
-    texts = {entry.name: entry.folder for entry in text_entries()}
-    return texts[name] if name in texts else find(name).folder
+    folders = {entry.name: entry.folder for entry in text_entries()}
+    folders |= {entry.name: entry.folder for entry in entries()}
+    if name not in folders and Path(name).exists():
+        return None
+    return folders[name] if name in folders else find(name).folder

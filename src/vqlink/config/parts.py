@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 # Bounds of nets: the papers' largest, and what a wrong file may ask for at most.
 Width = Annotated[int, Field(ge=1, le=1024)]
 Depth = Annotated[int, Field(ge=0, le=16)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Part(BaseModel):
@@ -27,7 +30,7 @@ class PlainTraining(Part):
     ema: float = Field(0.999, ge=0, lt=1)
     clip_norm: float = Field(1.0, gt=0)
     precision: Literal["float32", "bf16"] = "float32"
-    seed: int = 0
+    seed: Seed = 0
     log_every: int = Field(50, ge=1)
     validate_every: int = Field(1000, ge=1)
     checkpoint_seconds: float = Field(60.0, gt=0)

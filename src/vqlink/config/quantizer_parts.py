@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from vqlink.config.parts import Part
 
 _MOST_CODEWORDS = 2**20
+
+Hardness = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class IdentityConfig(Part):
@@ -28,7 +30,7 @@ class QAMConfig(Part):
 
     kind: Literal["qam"] = "qam"
     order: Literal[4, 16, 64, 256, 1024, 4096]
-    hardness: tuple[float, float] = (5.0, 100.0)
+    hardness: tuple[Hardness, Hardness] = (5.0, 100.0)
 
 
 class PSKConfig(Part):
@@ -41,7 +43,7 @@ class PSKConfig(Part):
 
     kind: Literal["psk"] = "psk"
     order: Literal[2, 4, 8, 16]
-    hardness: tuple[float, float] = (5.0, 100.0)
+    hardness: tuple[Hardness, Hardness] = (5.0, 100.0)
 
 
 class LearnedConstellationConfig(Part):
@@ -54,7 +56,7 @@ class LearnedConstellationConfig(Part):
 
     kind: Literal["learned"] = "learned"
     order: Literal[4, 16, 64, 256, 1024, 4096]
-    hardness: tuple[float, float] = (5.0, 100.0)
+    hardness: tuple[Hardness, Hardness] = (5.0, 100.0)
 
 
 class ReplacementConfig(Part):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, field_validator, model_validator
 
 from vqlink.config.image_nets import (
     CompactEncoderConfig,
@@ -22,7 +22,7 @@ from vqlink.config.image_nets import (
     VQVAENet,
 )
 from vqlink.config.link_parts import MODEMS, IndexLinkConfig, LayersLinkConfig, ValuesLinkConfig
-from vqlink.config.parts import Part, Width
+from vqlink.config.parts import Beta, Part, Probability, Seed, Width
 from vqlink.config.quantizer_parts import (
     CodebooksConfig,
     IdentityConfig,
@@ -40,6 +40,9 @@ from vqlink.config.text_parts import (
 _MS_SSIM_CROP = 176  # five scales of an 11x11 window
 
 
+Scale = Annotated[float, Field(gt=0, le=1)]
+
+
 class ImageSource(Part):
     """Random crops of pictures.
 
@@ -53,7 +56,14 @@ class ImageSource(Part):
     train: str
     validation: str | None = None
     crop: int = Field(64, ge=16, multiple_of=8)
-    scales: tuple[float, float] = (1.0, 1.0)
+    scales: tuple[Scale, Scale] = (1.0, 1.0)
+
+    @field_validator("scales")
+    @classmethod
+    def _in_order(cls, scales: tuple[float, float]) -> tuple[float, float]:
+        if scales[0] > scales[1]:
+            raise ValueError("the smaller scale comes first")
+        return scales
 
 
 def _pictures_unless_said(source: object) -> object:
@@ -99,7 +109,7 @@ class AdversaryConfig(Part):
 
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     learning_rate: float = Field(1e-5, gt=0, allow_inf_nan=False)
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
     width: Width = 64
 
 
@@ -137,13 +147,13 @@ class TrainingConfig(Part):
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     flip: float = Field(0.0, ge=0, le=0.5)
     adversary: AdversaryConfig | None = None
-    probability: tuple[float, float] | None = None
+    probability: tuple[Probability, Probability] | None = None
     token_dropout: float = Field(0.0, ge=0, le=1)
     init_from: str | None = None
-    seed: int = 0
+    seed: Seed = 0
     log_every: int = Field(50, ge=1)
     checkpoint_seconds: float = Field(60.0, gt=0)
     validate_every: int = Field(2000, ge=1)
@@ -152,8 +162,8 @@ class TrainingConfig(Part):
 class EvaluationConfig(Part):
     """Points that a run is judged at while it trains, and how many pictures or sentences."""
 
-    snr_db: tuple[float, ...] = (0.0, 10.0, 20.0)
-    probability: tuple[float, ...] = ()
+    snr_db: tuple[FiniteFloat, ...] = (0.0, 10.0, 20.0)
+    probability: tuple[Probability, ...] = ()
     samples: int = Field(default=16, ge=1)
 
 
@@ -205,6 +215,12 @@ class Recipe(Part):
             raise ValueError("training.adversary and training.flip are for index codes")
         elif {"mae", "codebook", "commitment"} & set(self.losses):
             raise ValueError("losses.mae, codebook and commitment are for index codes")
+        elif (
+            self.link.mixing
+            and isinstance(self.encoder, CompactEncoderConfig | DeepJSCCEncoderConfig)
+            and self.encoder.channels.bit_count() != 1
+        ):
+            raise ValueError("link.mixing takes a power of two of encoder.channels")
         return self
 
     def _index_code_fits(self, encoder: MultiscaleEncoderConfig) -> None:

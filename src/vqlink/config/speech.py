@@ -18,7 +18,7 @@ from vqlink.config.load import (
     load_tree,
     reason_of,
 )
-from vqlink.config.parts import Part, Width
+from vqlink.config.parts import Part, Seed, Width
 from vqlink.config.quantizer_parts import IdentityConfig, QAMConfig, ReplacementConfig
 from vqlink.decoders.speech.expander import Expander
 from vqlink.encoders.speech.compander import Compander
@@ -77,7 +77,7 @@ class SpeechTraining(Part):
     clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     hard: float = Field(default=0.15, ge=0, lt=1)
     commitment: float = Field(default=0.25, ge=0, allow_inf_nan=False)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class SpeechCodecRecipe(Part):
@@ -121,7 +121,7 @@ class SpeechCodeTraining(Part):
     snr_db: tuple[FiniteFloat, FiniteFloat] = (-2.0, 20.0)
     hardness: tuple[FiniteFloat, FiniteFloat] = (5.0, 60.0)
     clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _snr_rises(self) -> SpeechCodeTraining:

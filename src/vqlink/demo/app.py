@@ -1,5 +1,6 @@
 """The page's server: uploads in, events out, nothing on the disk, nothing from elsewhere."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from vqlink.sources.images import SAMPLES
 
 PAGE = Path(__file__).parent / "page"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+_DECODING = 2  # files at once: a small one may unpack to hundreds of megabytes
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -93,6 +95,8 @@ def _guard(app: FastAPI, limits: Limits) -> None:
         longest = limits.body_bytes if request.url.path != "/api/uploads" else limits.upload_bytes
         if foreign or request.headers.get("sec-fetch-site", "same-origin") == "cross-site":
             response = _refusal(403, "this page answers only to itself")
+        elif "transfer-encoding" in request.headers and request.url.path != "/api/uploads":
+            response = _refusal(411, "say how long the request is")
         elif not length.isdigit() or int(length) > longest:
             response = _refusal(413, f"too large: at most {longest / 1e6:g} MB")
         else:
@@ -138,6 +142,8 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_uploads(app: FastAPI, uploads: Uploads, limits: Limits) -> None:
+    decoding = asyncio.Semaphore(_DECODING)
+
     def describe(upload: Upload) -> dict[str, Any]:
         token = uploads.add(upload)
         return {
@@ -158,7 +164,8 @@ def _add_uploads(app: FastAPI, uploads: Uploads, limits: Limits) -> None:
         make = {"picture": picture_upload, "recording": recording_upload}.get(kind)
         if make is None:
             raise _RefusedError(422, "kind is picture or recording")
-        return describe(await run_in_threadpool(make, bytes(data), one_line(name, 60)))
+        async with decoding:
+            return describe(await run_in_threadpool(make, bytes(data), one_line(name, 60)))
 
     @app.post("/api/samples/{name}")
     async def sample(name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from vqlink.config.weights import read_config
 from vqlink.deploy.compare import (
     Agreement,
     Seconds,
@@ -19,7 +20,7 @@ from vqlink.deploy.compare import (
 from vqlink.deploy.int8 import calibration_pictures, quantize_int8
 from vqlink.deploy.onnx_codec import OnnxCodec
 from vqlink.deploy.onnx_export import export_onnx, need_export_packages
-from vqlink.zoo.catalogue import load_system
+from vqlink.zoo.catalogue import entries, load_system
 
 _TIMED = ("sample:coffee", 384, 512)
 SNR_DB = (0.0, 10.0, 20.0)
@@ -82,6 +83,17 @@ def export(
         quantize_int8(folder / "float32", folder / "int8", pictures)
         forms.append(_form("int8", OnnxCodec(folder / "int8"), image))
     return Exported(agreement, tuple(forms))
+
+
+def name_of(name_or_folder: str) -> str:
+    """What weights are called: their zoo name, or the recipe's of a folder.
+
+    Raises:
+        VqlinkError: for a folder that holds no weights.
+    """
+    folder = Path(name_or_folder)
+    named = any(entry.name == name_or_folder for entry in entries()) or not folder.is_dir()
+    return folder.name if named else read_config(folder).name
 
 
 def _form(name: str, codec: OnnxCodec, image: torch.Tensor) -> Form:

@@ -24,10 +24,9 @@ from vqlink.config.weights import read_config, sha256_of
 from vqlink.deploy.onnx_export import DECODER_NAME, ENCODER_NAME, need_export_packages
 from vqlink.errors import one_line
 from vqlink.links.indices import IndexLink
-from vqlink.links.values import ValuesLink
+from vqlink.links.values import ValuesLink, heard_snr
 from vqlink.protocols import Point, Transmission, VqlinkError
 from vqlink.rng import Generators
-from vqlink.units import to_db
 
 
 def is_export(folder: Path) -> bool:
@@ -105,7 +104,7 @@ class OnnxCodec:
         with torch.no_grad():
             sent = self.encode(x, snr_db)
             link = self.link(sent, point, generator=generator)
-        heard = snr_db + to_db(link.stats["gain_power"].clamp_min(1e-6))
+        heard = heard_snr(snr_db, link) if self.sends_values else snr_db
         return Transmission(
             received=self.decode(link.received, heard, (height, width)),
             uses=torch.full((batch,), link.uses, dtype=torch.int64),

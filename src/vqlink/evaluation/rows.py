@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +43,8 @@ class Row:
         labels: what the system chose, such as its MCS.
         seed: of the channel's streams.
         versions: of the packages that decide the figure.
+        message: :func:`digest` of what was sent, since names of messages repeat between data sets;
+            None in older rows.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -64,6 +67,7 @@ class Row:
     labels: dict[str, str | float]
     seed: int
     versions: dict[str, str] = field(default_factory=dict)
+    message: str | None = None
 
 
 _ROW = TypeAdapter(Row)
@@ -88,7 +92,7 @@ class Case:
 
     Attributes:
         axis, value: ``snr_db`` or ``probability``, and where on it, as it was written.
-        repeat, sample, channel, seed: as in a row.
+        repeat, sample, channel, seed, message: as in a row.
     """
 
     channel: str
@@ -97,6 +101,7 @@ class Case:
     sample: str
     repeat: int
     seed: int
+    message: str
 
     def noise(self) -> torch.Generator:
         """The channel's stream: of (seed, point, repeat, sample) alone, alike for all systems."""
@@ -166,9 +171,23 @@ def rows_of(
             labels=labels,
             seed=case.seed,
             versions=dict(versions),
+            message=case.message,
         )
         for figure in figures
     )
+
+
+def digest(message: bytes | str | Tensor) -> str:
+    """What tells messages apart whose names are alike: 12 hexadecimal digits of a sha256.
+
+    Args:
+        message: a text, a picture's 8-bit pixels, a recording's float32 samples, or bytes.
+    """
+    if isinstance(message, Tensor):
+        message = message.detach().cpu().contiguous().numpy().tobytes()
+    elif isinstance(message, str):
+        message = message.encode()
+    return sha256(message).hexdigest()[:12]
 
 
 def power_flags(tx_power: float) -> list[str]:

@@ -18,6 +18,7 @@ from vqlink.evaluation.rows import (
     Row,
     append_rows,
     axis_of,
+    digest,
     drop_unfinished_line,
     read_rows,
     rows_of,
@@ -26,6 +27,7 @@ from vqlink.evaluation.systems import System
 from vqlink.metrics.table import IMAGE_METRICS, Metric, metrics_for
 from vqlink.protocols import Point, VqlinkError
 from vqlink.sources.datasets import ImageCollection
+from vqlink.sources.images import to_bytes8
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def measure(
 
     The noise belongs to (seed, point, repeat, sample) alone, so that every system meets the same.
     """
-    case = Case(channel, *axis_of(point), sample, repeat, seed)
+    case = Case(channel, *axis_of(point), sample, repeat, seed, digest(to_bytes8(image)))
     batch = image[None].to(torch.float32).contiguous()
     start = time.perf_counter()
     sent = system.transceiver.transmit(batch, point, generator=case.noise())
@@ -137,12 +139,23 @@ def evaluate(
             as they come, so that an interrupted call goes on where it stopped.
         progress: called with (done, total) transmissions.
         engine: where to measure; None for this process.
+
+    Raises:
+        VqlinkError: for a picture that is too small for every metric that is named, and for a file
+            that holds something else.
     """
     held: dict[tuple[object, ...], list[Row]] = {}
     if out is not None and out.exists():
         drop_unfinished_line(out)
         for row in read_rows(out):
             held.setdefault(_transmission(row), []).append(row)
+
+    def is_held(row: Row) -> bool:
+        return any(
+            (other.metric, other.message or row.message) == (row.metric, row.message)
+            for other in held.get(_transmission(row), [])
+        )
+
     count = len(images) if samples is None else min(samples, len(images))
     total = count * len(systems) * len(snr_db) * repeats
     # Engines may read tasks ahead of their results: what was held before waits here in order.
@@ -152,6 +165,7 @@ def evaluate(
         for index in range(count):
             # Systems fit their source codes to a picture once: it stays the outermost loop.
             sample, image = images[index]
+            message = digest(to_bytes8(image))
             names = tuple(metric.name for metric in _choose(metrics, *image.shape[1:]))
             for number, system in enumerate(systems):
                 uses = system.transceiver.uses(*image.shape[1:])
@@ -159,11 +173,16 @@ def evaluate(
                     missing = []
                     for repeat in range(repeats):
                         key = (
-                            system.name, system.weights, channel, point, repeat, sample, seed, uses
+                            system.name, system.weights, channel, ("snr_db", point), repeat,
+                            sample, seed, uses,
                         )  # fmt: skip
-                        found = [row for row in held.get(key, []) if row.metric in names]
+                        found = {
+                            row.metric: row
+                            for row in held.get(key, [])
+                            if row.metric in names and row.message in (message, None)
+                        }
                         known = len(found) == len(names)
-                        waiting.append(found if known else None)
+                        waiting.append([found[name] for name in names] if known else None)
                         if not known:
                             missing.append(repeat)
                     if missing:
@@ -184,7 +203,7 @@ def evaluate(
     run = engine or (lambda some: (found for task in some for found in run_task(task, systems)))
     for measured in run(tasks()):
         if out is not None:
-            append_rows(out, measured)
+            append_rows(out, [row for row in measured if not is_held(row)])
         while (known_before := waiting.popleft()) is not None:
             finish(known_before)
         finish(measured)
@@ -204,11 +223,15 @@ def check_metrics(names: Sequence[str]) -> None:
 
 def _choose(names: Sequence[str] | None, height: int, width: int) -> tuple[Metric, ...]:
     supported = metrics_for(height, width)
-    return tuple(metric for metric in supported if names is None or metric.name in names)
+    chosen = tuple(metric for metric in supported if names is None or metric.name in names)
+    if not chosen:
+        wanted = ", ".join(names or ())
+        raise VqlinkError(f"a picture of {width}x{height} is too small for {wanted}")
+    return chosen
 
 
 def _transmission(row: Row) -> tuple[object, ...]:
-    return (row.system, row.weights, row.channel, row.point["snr_db"], row.repeat, row.sample,
+    return (row.system, row.weights, row.channel, *row.point.items(), row.repeat, row.sample,
             row.seed, row.uses)  # fmt: skip
 
 

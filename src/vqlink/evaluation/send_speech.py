@@ -14,7 +14,7 @@ from vqlink.config.load import recipe_hash
 from vqlink.digital.mcs import parse_mcs
 from vqlink.errors import VqlinkError
 from vqlink.evaluation.kinds import check_kind
-from vqlink.evaluation.rows import Case, Figure, rows_of
+from vqlink.evaluation.rows import Case, Figure, digest, rows_of
 from vqlink.evaluation.send import Arrival, arrival_of
 from vqlink.evaluation.systems import symbol_channel
 from vqlink.metrics.audio import perceptual_snr, pesq_wideband, stoi
@@ -75,7 +75,7 @@ def send_speech(
 ) -> tuple[Arrival, ...]:
     """Send one recording (n,) by each system, over noise that belongs to its name and the point."""
     arrivals = []
-    case = Case(channel, "snr_db", snr_db, sample, repeat, seed)
+    case = Case(channel, "snr_db", snr_db, sample, repeat, seed, digest(samples))
     for system in systems:
         if progress is not None:
             progress(system.name)

@@ -17,7 +17,7 @@ from vqlink.config.load import recipe_hash
 from vqlink.config.text import text_channel
 from vqlink.errors import did_you_mean
 from vqlink.evaluation.kinds import check_kind
-from vqlink.evaluation.rows import VERSIONS, Case, Figure, Row, axis_of, rows_of
+from vqlink.evaluation.rows import VERSIONS, Case, Figure, Row, axis_of, digest, rows_of
 from vqlink.links.bits import BitsLink
 from vqlink.metrics.text import TEXT_METRICS, TextMetric
 from vqlink.protocols import Point, TextTransceiver, TextTransmission, VqlinkError
@@ -157,7 +157,8 @@ def send_text(
     chosen = _metrics(metrics)
     axis, value = axis_of(point)
     cases = [
-        Case(channel_name(channel), axis, value, str(i), 0, seed) for i in range(len(sentences))
+        Case(channel_name(channel), axis, value, str(i), 0, seed, digest(sentence))
+        for i, sentence in enumerate(sentences)
     ]
     arrivals = []
     for system in systems:

@@ -55,6 +55,25 @@ def mmse_noise_var(gain: Tensor, noise_var: Tensor) -> Tensor:
     return noise_var / (_power(gain) + noise_var).clamp_min(GAIN_POWER_FLOOR)
 
 
+def as_flat(symbols: Tensor, noise_var: Tensor) -> tuple[Tensor, Tensor]:
+    """Zero-forced symbols of unequal noise, each weighed by how far it can be trusted.
+
+    Each gets the weight of the linear estimate of least error, 1 / (1 + N_i), relative to the
+    flat channel on which that estimate would have the same mean error; symbols that are all
+    equally noisy stay as they are. Right for E|x|^2 = 1.
+
+    Args:
+        symbols: (B, n) complex, x + noise.
+        noise_var: N_i, (B, n).
+
+    Returns:
+        The weighed symbols, and N0 of that flat channel (B, 1).
+    """
+    error = (noise_var / (1 + noise_var)).mean(dim=1, keepdim=True)
+    flat = (error / (1 - error)).clamp_min(1e-10)
+    return symbols * (1 + flat) / (1 + noise_var), flat
+
+
 def precode_phase(x: Tensor, gain: Tensor) -> Tensor:
     """h* x / |h| (DeepJSCC-Q, eq. 3): turned so that the channel's phase cancels.
 

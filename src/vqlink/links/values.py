@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from vqlink.channels.symbol import SymbolChannel
-from vqlink.links.equalize import mmse, precode_phase, zero_forcing
+from vqlink.links.equalize import as_flat, mmse, precode_phase, zero_forcing, zero_forcing_noise_var
 from vqlink.links.mixing import mix, unmix
 from vqlink.links.power import PowerConstraint, message_power, normalise_message
 from vqlink.protocols import LinkOutput, Point, Quantizer
 from vqlink.rng import Generators
+from vqlink.units import to_db
 
 Equalizer = Literal["none", "zero_forcing", "mmse"]
 
@@ -29,7 +30,8 @@ class ValuesLink(nn.Module):
     Args:
         channel: physics.
         power: which constraint the message meets; see :mod:`vqlink.links.power`.
-        equalizer: the receiver's front end; ``zero_forcing`` is eq. 2.
+        equalizer: the receiver's front end; ``zero_forcing`` is eq. 2, and weighs symbols whose
+            fades differ (:func:`vqlink.links.equalize.as_flat`).
         precode: phase precoding at the transmitter.
         mixing: orthonormal mix of the latents before :meth:`drive`, undone after the link; see
             :mod:`vqlink.links.mixing`.
@@ -100,20 +102,36 @@ class ValuesLink(nn.Module):
         arrived = self.channel(symbols, point, generator=generator, gain=gain)
         # After phase precoding the receiver finds the real gain |h|.
         seen = arrived.gain.abs() if self.precode else arrived.gain
+        gain_power = gain.abs().square().mean(dim=1)
+        stats, flat_gain = {"gain_power": gain_power}, gain_power
+        weighed = zero_forcing(arrived.y, seen)
+        if seen.shape[1] > 1 and self.equalizer != "none":
+            noise_var = zero_forcing_noise_var(seen, arrived.noise_var)
+            weighed, flat = as_flat(weighed, noise_var)
+            flat_gain = (arrived.noise_var / flat)[:, 0]
         match self.equalizer:
             case "zero_forcing":
-                received = zero_forcing(arrived.y, seen)
+                received = weighed
             case "mmse":
                 received = mmse(arrived.y, seen, arrived.noise_var)
             case "none":
                 received = arrived.y
-        stats = {"gain_power": gain.abs().square().mean(dim=1)}
         return LinkOutput(
             received=self.unmix(_from_frame(torch.view_as_real(received), shapes)),
             uses=frame.shape[1],
             tx_power=tx_power,
             stats=stats,
+            flat_gain=flat_gain,
         )
+
+
+def heard_snr(snr_db: Tensor, link: LinkOutput) -> Tensor:
+    """(B,) SNR in dB after the fade, Es |h|^2 / N0, which the receiver knows.
+
+    Where each symbol has a fade of its own, that of the flat channel which is as bad.
+    """
+    assert link.flat_gain is not None, "no value link"
+    return snr_db + to_db(link.flat_gain.clamp_min(1e-6))
 
 
 def _to_frame(latents: tuple[Tensor, ...]) -> tuple[Tensor, list[torch.Size]]:

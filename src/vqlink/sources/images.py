@@ -201,7 +201,8 @@ def _to_tensor(picture: Image.Image, name: str) -> Tensor:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     pixels = torch.from_numpy(np.array(picture.convert("RGB")))
-    return pixels.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format) / 255.0
+    planes = pixels.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+    return planes.div_(255.0)
 
 
 def _one_line(text: object) -> str:

@@ -11,7 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from vqlink.links.values import ValuesLink
+from vqlink.links.equalize import as_flat
+from vqlink.links.values import ValuesLink, heard_snr
 from vqlink.protocols import (
     LinkOutput,
     Point,
@@ -129,7 +130,7 @@ class JSCC(nn.Module):
         (z,) = self._encoder(tiles, snr.repeat_interleave(windows), seen)
         z = z.float().reshape(count, windows, *z.shape[1:])
         quantized, link = self._send(z, point, generator)
-        heard = self._heard_snr(snr, link).repeat_interleave(windows)
+        heard = heard_snr(snr, link).repeat_interleave(windows)
         latents = (link.received[0].flatten(0, 1),)
         known = _shared(self._decoder.statistics(latents), windows)
         received = self._decoder(latents, heard, known)
@@ -181,13 +182,10 @@ class JSCC(nn.Module):
     def from_symbols(self, symbols: Tensor, noise_var: Tensor, size: tuple[int, int]) -> Reception:
         """As :meth:`decode`, told the SNR of ``noise_var``.
 
-        Symbols of one message may differ in their noise (carriers of a multipath channel). Each is
-        then weighed as the linear estimate of least error weighs it, 1 / (1 + N_i), relative to the
-        flat channel of the same mean error, whose SNR the net is told.
+        Symbols of one message may differ in their noise (carriers of a multipath channel); see
+        :func:`vqlink.links.equalize.as_flat`.
         """
-        error = (noise_var / (1 + noise_var)).mean(dim=1, keepdim=True)
-        flat = (error / (1 - error)).clamp_min(1e-10)
-        weighed = symbols * (1 + flat) / (1 + noise_var)
+        weighed, flat = as_flat(symbols, noise_var)
         if self.link.equalizer == "mmse":
             weighed = weighed / (1 + flat)
         stride = self._encoder.stride
@@ -211,7 +209,7 @@ class JSCC(nn.Module):
         _, link = self._send(self._latents(x, told), point, generator)
         heard = told.snr(batch, x.device)
         if self.told_snr_db is None:
-            heard = self._heard_snr(heard, link)
+            heard = heard_snr(heard, link)
         return Transmission(
             received=self._image(link.received[0], heard, (height, width)),
             uses=torch.full((batch,), link.uses, dtype=torch.int64),
@@ -252,11 +250,6 @@ class JSCC(nn.Module):
         first = latents.permute(0, 3, 1, 2)
         image = tiled(decode, first, scale=stride, reach=reach, tile=_TILE // stride, unit=1)
         return image[..., : size[0], : size[1]].float().clamp(0, 1)
-
-    @staticmethod
-    def _heard_snr(snr_db: Tensor, link: LinkOutput) -> Tensor:
-        """The SNR after the fade, which the receiver knows: Es |h|^2 / N0."""
-        return snr_db + to_db(link.stats["gain_power"].clamp_min(1e-6))
 
     # nn.Module keeps parts as plain modules; these name what the code relies on.
     @property

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
 from vqlink.links.indices import IndexLink
 from vqlink.protocols import Point, Reception, Transmission
 from vqlink.quantizers.labels import label_bits
@@ -153,19 +154,17 @@ class LayeredCode(nn.Module):
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), not {tuple(x.shape)}")
         batch, _, height, width = x.shape
-        received, power, lost = [], [], []
-        for link, choices in zip(self.streams, self.encode(x), strict=True):
-            out = link((choices,), point, generator=generator)
-            received.append(out.received[0])
-            power.append(out.tx_power * out.uses)
-            lost.append(out.stats["lost"])
-        uses = self.uses(height, width)
+        symbols = self.to_symbols(x, 0.0)
+        # One frame: a slow fade is the same for all layers.
+        arrived = self.streams[0].channel(symbols, point, generator=generator)
+        noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var).expand(symbols.shape)
+        heard = self.from_symbols(zero_forcing(arrived.y, arrived.gain), noise_var, (height, width))
         return Transmission(
-            received=self.decode(received, (height, width)),
-            uses=torch.full((batch,), uses, dtype=torch.int64),
-            tx_power=torch.stack(power).sum(dim=0) / uses,
-            outage=torch.zeros(batch, dtype=torch.bool),
-            stats=self._stats(lost),
+            received=heard.received,
+            uses=torch.full((batch,), symbols.shape[1], dtype=torch.int64),
+            tx_power=symbols.abs().square().mean(dim=1),
+            outage=heard.outage,
+            stats=heard.stats,
         )
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vqlink.layers.mdct import frame_count, imdct, mdct
 from vqlink.links.mixing import mix, unmix
-from vqlink.links.values import ValuesLink
+from vqlink.links.values import ValuesLink, heard_snr
 from vqlink.protocols import Point, Quantizer, Transmission
 from vqlink.rng import Generators
 from vqlink.systems.speech_uses import LATENT_USES, message_uses
@@ -70,7 +70,7 @@ class SpeechJSCC(nn.Module):
         snr = point.snr(batch, spectra.device)
         symbols = self._symbols(spectra, snr)
         link = self.link((symbols,), point, generator=generator)
-        return self._expand(link.received[0], _heard(snr, link.stats["gain_power"]), spectra.shape)
+        return self._expand(link.received[0], heard_snr(snr, link), spectra.shape)
 
     @torch.no_grad()
     def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:
@@ -92,7 +92,7 @@ class SpeechJSCC(nn.Module):
         symbols = self._symbols(spectra / _amplitude(level)[:, None, None], snr)
         header = _write(level, self.uses(samples) - frame_count(samples) * LATENT_USES)
         link = self.link((header, symbols), point, generator=generator)
-        heard = _heard(snr, link.stats["gain_power"])
+        heard = heard_snr(snr, link)
         received = self._expand(link.received[1], heard, spectra.shape)
         read = _read(link.received[0])
         muted = heard < _MUTED_DB
@@ -129,11 +129,6 @@ class SpeechJSCC(nn.Module):
         latents = latents * from_db(-excess[:, None, None]).sqrt()
         spectra: Tensor = self.decoder(latents, heard_db.clamp(*_REACH_DB))
         return spectra.float()
-
-
-def _heard(snr_db: Tensor, gain_power: Tensor) -> Tensor:
-    """The SNR after the fade, which the receiver knows."""
-    return snr_db + to_db(gain_power.clamp_min(1e-6))
 
 
 def _level(spectra: Tensor) -> Tensor:

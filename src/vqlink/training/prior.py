@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vqlink.config.prior import PriorRecipe, build_prior, open_codec, save_prior
+from vqlink.errors import VqlinkError
 from vqlink.sources.crops import RandomCrops
 from vqlink.sources.datasets import open_images
 from vqlink.sources.labelled import LabelledPictures
@@ -38,6 +39,7 @@ def train_prior(
     codec, digest = open_codec(codec_folder)
     prior = build_prior(recipe, codec.eval())
     pictures = _pictures(recipe)
+    validate(recipe, codec, prior.state_dict())  # what can't be validated is found out at once
     run = PlainRun(
         prior,
         recipe.training,
@@ -83,13 +85,14 @@ def validate(recipe: PriorRecipe, codec: LayeredCode, state: State) -> dict[str,
     prior = build_prior(recipe, codec).eval()
     prior.load_state_dict(state)
     images, side = open_images(recipe.source.validation), recipe.source.crop
-    chosen = [images[i][1] for i in range(min(len(images), 128))]
-    crops = torch.stack([_centre(image, side) for image in chosen])
+    crops = torch.stack([_centre(*images[i], side) for i in range(min(len(images), 128))])
     bits = prior(prior.codes.encode(crops))
     total = float(torch.stack(bits).sum(dim=0).mean())
     return {"bits": total, "fixed_bits": prior.fixed_bits(side, side)}
 
 
-def _centre(image: Tensor, side: int) -> Tensor:
+def _centre(name: str, image: Tensor, side: int) -> Tensor:
+    if min(image.shape[1:]) < side:
+        raise VqlinkError(f"{name} is smaller than the {side}x{side} that are validated")
     top, left = ((length - side) // 2 for length in image.shape[1:])
     return image[:, top : top + side, left : left + side]

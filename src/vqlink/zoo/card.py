@@ -14,14 +14,18 @@ _PAPERS = {
 }
 
 
-def model_card(entry: Entry, recipe: Recipe, location: str) -> str:
-    """Markdown with the hub's header, for weights that lie at ``location`` (``hf://ORG/NAME``)."""
+def model_card(entry: Entry, recipe: Recipe, location: str, *, licence: str | None = None) -> str:
+    """Markdown with the hub's header, for weights that lie at ``location`` (``hf://ORG/NAME``).
+
+    Args:
+        licence: the hub's short name of one, such as ``apache-2.0``; None says nothing.
+    """
+    header = "" if licence is None else f"license: {licence}\n"
     alphabet = "any complex value" if entry.bits is None else f"{entry.bits:g} bits a channel use"
     expected = entry.expected
     deviations = "\n".join(f"- {text}" for text in recipe.deviations) or "- none recorded"
     return f"""---
-license: apache-2.0
-library_name: vqlink
+{header}library_name: vqlink
 tags:
 - joint-source-channel-coding
 - semantic-communication
@@ -59,9 +63,9 @@ vqlink send photo.png --system {location} --snr 10
 ## What to expect
 
 {expected.psnr_db:.2f} dB PSNR on the centre {expected.side}x{expected.side} of `{expected.case}` at
-{expected.snr_db:g} dB SNR (Es/N0 per complex channel use) in AWGN, with hard-quantised symbols over
-simulated noise of seed {expected.seed}. One picture is no benchmark; `vqlink evaluate` measures on
-your own.
+{expected.snr_db:g} dB mean SNR (Es/N0 per complex channel use) over {entry.channel}, with
+hard-quantised symbols and one draw of the channel, seed {expected.seed}. One picture is no
+benchmark; `vqlink evaluate` measures on your own.
 
 ## Where it comes from
 

@@ -33,8 +33,8 @@ class Expected:
     Attributes:
         case: the picture, such as ``sample:astronaut`` (its centre of ``side`` pixels).
         side: of the centre crop.
-        snr_db: Es/N0 in AWGN.
-        seed: of the noise.
+        snr_db: mean Es/N0 over the channel that the weights were trained for.
+        seed: of the one draw of fade and noise.
         psnr_db: the figure.
     """
 

@@ -99,7 +99,9 @@ def open_meter(features: str) -> FrechetMeter:
     name, colon, file = features.partition(":")
     if name == INCEPTION:
         return FrechetMeter(INCEPTION, weights=Path(file) if colon else None)
-    return FrechetMeter(ClassifierFeatures(load_classifier(features)), Path(features).name)
+    folder = find_folder(features, classifier_entries(), "features", besides=[INCEPTION])
+    classifier, recipe = load_classifier_weights(folder)
+    return FrechetMeter(ClassifierFeatures(classifier), recipe.name)
 
 
 @torch.no_grad()

@@ -108,10 +108,15 @@ def parse_published(text: str | bytes, name: str) -> Published:
     return parse_json(_PUBLISHED, text, name)
 
 
-def push(folder: Path, entry: Entry, text: str, *, private: bool = False) -> str:
+def push(
+    folder: Path, entry: Entry, text: str, *, private: bool = False, licence: str | None = None
+) -> str:
     """Put a weights folder on the hub with its entry and a card; returns where it is to be seen.
 
     The weights are loaded strictly first: what does not load is not pushed.
+
+    Args:
+        licence: the hub's short name of one, for the card; None says nothing.
 
     Raises:
         VqlinkError: for weights that don't load or aren't the entry's, a wrong place, or a hub
@@ -129,7 +134,7 @@ def push(folder: Path, entry: Entry, text: str, *, private: bool = False) -> str
             shutil.copyfile(folder / file, staged / file)
         document = {"entry": entry.document(), "config_sha256": sha256_of(staged / CONFIG_NAME)}
         (staged / ENTRY_NAME).write_text(json.dumps(document, indent=1) + "\n")
-        (staged / CARD_NAME).write_text(model_card(entry, recipe, str(location)))
+        (staged / CARD_NAME).write_text(model_card(entry, recipe, str(location), licence=licence))
         stand_in = _stand_in()
         if stand_in is None:
             return _upload(staged, location, private)

@@ -20,7 +20,7 @@ from vqlink.config.prior import load_prior_weights, read_prior_file, save_prior
 from vqlink.config.weights import read_tensors
 from vqlink.systems.image_prior import ImagePrior
 from vqlink.zoo.cases import SMALL, small_pictures
-from vqlink.zoo.catalogue import find
+from vqlink.zoo.catalogue import entries
 from vqlink.zoo.manifest import STRICT, ZOO, find_folder, read_manifest, write_manifest
 
 MANIFEST = ZOO / "manifest_prior.json"
@@ -82,8 +82,7 @@ def codec_folder(name_or_folder: str) -> Path:
     Raises:
         VqlinkError: for an unknown name.
     """
-    folder = Path(name_or_folder)
-    return folder if folder.is_dir() else find(name_or_folder).folder
+    return find_folder(name_or_folder, entries(), "codec")
 
 
 def load_prior(name_or_folder: str) -> ImagePrior:

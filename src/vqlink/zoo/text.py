@@ -23,7 +23,7 @@ from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.text import read_tokenizer
 from vqlink.systems.text_code import TextCode
-from vqlink.zoo.manifest import STRICT, ZOO, check_file, read_manifest, write_manifest
+from vqlink.zoo.manifest import STRICT, ZOO, check_file, find_folder, read_manifest, write_manifest
 
 MANIFEST = ZOO / "manifest_text.json"
 _SEED, _ERASURE = 0, 0.5
@@ -90,13 +90,10 @@ def load_text_system(name_or_folder: str) -> tuple[TextCode, Recipe, str]:
     Raises:
         VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
     """
-    folder = Path(name_or_folder)
+    folder = find_folder(name_or_folder, text_entries(), "text code")
     for entry in text_entries():
         if entry.name == name_or_folder:
-            folder = entry.folder
-            wanted = ((MODEL_NAME, entry.sha256), (TOKENIZER_NAME, entry.tokenizer_sha256))
-            for file, sha256 in wanted:
-                check_file(folder, file, sha256)
+            check_file(folder, TOKENIZER_NAME, entry.tokenizer_sha256)
     code, recipe = load_text_code(folder)
     return code, recipe, sha256_of(folder / MODEL_NAME)
 
