@@ -8,6 +8,7 @@ import torch
 from tests.conftest import smooth_picture
 from vqlink.channels.awgn import AWGN
 from vqlink.channels.fading import Rayleigh, Rician
+from vqlink.channels.symbol import SymbolChannel
 from vqlink.digital.codecs import PillowCodec
 from vqlink.digital.fec import plan_frame
 from vqlink.digital.fit import fit_quality
@@ -73,6 +74,23 @@ def test_a_picture_that_no_quality_brings_down_is_an_outage() -> None:
     out = system.transmit(pictures(1), Point(snr_db=30.0), generator=stream(0, "t"))
     assert out.outage.all()
     assert out.stats["too_small"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("channel", [AWGN(), Rayleigh(), Rayleigh("fast")])
+def test_a_scheme_that_holds_the_picture_is_taken(channel: SymbolChannel) -> None:
+    """qpsk-1/3 has no room for this picture, whatever the SNR: it would always be lost."""
+    system = parse_separation("jpeg+ldpc5g", channel, lambda h, w: 4000)
+    x = smooth_picture(64, 64)[None].expand(8, 3, 64, 64)
+    coarsest = len(PillowCodec("jpeg").encode((x[0] * 255).round().to(torch.uint8), 1))
+    uses = int(coarsest * 8 / 0.75)  # more than qpsk-1/3 holds, less than qpsk-1/2
+    system.budget = lambda height, width: uses
+    noise = [stream(0, "t", i) for i in range(8)]
+    out = system.transmit(x, Point(snr_db=6.0), generator=noise)
+    low = system.transmit(x, Point(snr_db=-4.0), generator=noise)
+    assert out.stats["too_small"].sum() == low.stats["too_small"].sum() == 0
+    assert "qpsk-1/3" not in out.labels["mcs"]
+    assert low.labels["mcs"] == "qpsk-1/2"
+    assert float(out.outage.float().mean()) < 1
 
 
 def test_the_best_mcs_follows_the_snr() -> None:

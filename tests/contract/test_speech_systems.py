@@ -103,6 +103,15 @@ def test_without_noise_the_link_is_the_codec(voice: torch.Tensor) -> None:
     assert torch.equal(sent.received[0], wanted)
 
 
+@pytest.mark.parametrize("channel", [AWGN(), Rayleigh(), Rayleigh("fast")])
+@pytest.mark.parametrize("snr_db", [-5.0, 1.5])
+def test_the_scheme_can_carry_the_codec(channel: SymbolChannel, snr_db: float) -> None:
+    """At 1.5 dB in AWGN one packet in 60 is lost at qpsk-1/2; at qpsk-1/3 the codec doesn't fit."""
+    link = build("speech+ldpc5g", channel)
+    assert isinstance(link, SpeechLink)
+    assert link.plan(snr_db).kbps is not None
+
+
 def test_below_the_lowest_rate_is_an_outage(voice: torch.Tensor) -> None:
     link = build("speech+ldpc5g", AWGN(), "qpsk-1/3")
     sent = link.transmit(voice[None], Point(snr_db=30.0), generator=stream(0, "n"))

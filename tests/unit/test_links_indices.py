@@ -186,6 +186,18 @@ def test_below_a_fifth_the_word_is_sent_again(payload: int) -> None:
         assert torch.allclose(ours.float(), theirs.float(), atol=1e-3)
 
 
+@pytest.mark.parametrize("payload", [1, 1000, 4000])
+@pytest.mark.parametrize("rate", [1 / 5, 1 / 8, 1 / 50])
+def test_the_lowest_rates_fit_whole_symbols_of_six_bits(payload: int, rate: float) -> None:
+    code = plan_code("ldpc5g", payload, rate, 6)
+    bits = (torch.rand(1, payload, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    coded = code.encode(bits)
+    assert coded.shape[1] % 6 == 0
+    decoded, good = code.decode(20 * (2 * coded - 1))
+    assert good.all()
+    assert torch.equal((decoded > 0).float(), bits)
+
+
 def test_a_rate_that_the_standard_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="1/2, 5/8"):
         plan_code("ldpc80211ad", 100, 1 / 3, 4)

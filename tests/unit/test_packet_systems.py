@@ -210,7 +210,7 @@ def test_what_a_cut_file_lacks_is_mid_grey() -> None:
     assert float((sent.received[0, :, :16] - picture[0, :, :16]).abs().mean()) < 0.1
 
 
-@pytest.mark.parametrize("packets", [1, 8, 35])
+@pytest.mark.parametrize("packets", [1, 8, 35, 5000])
 @pytest.mark.parametrize("probability", [0.0, 0.01, 0.1, 0.5, 1.0])
 def test_the_rate_that_a_told_sender_takes(packets: int, probability: float) -> None:
     """Held to the distribution itself: below 1 % of failures, and one more would be above."""

@@ -19,7 +19,6 @@ from vqlink.digital import fec, ldpc80211ad
 
 CodeName = Literal["ldpc5g", "ldpc80211ad", "none"]
 
-_LOWEST_RATE = 1 / 5  # of 5G's second base graph
 
 SURE = 50.0
 """The log-likelihood ratio of a bit that a check has confirmed."""
@@ -67,7 +66,7 @@ def plan_code(name: CodeName, payload: int, rate: float, bits_per_symbol: int) -
         raise ValueError("a message has at least one bit")
     match name:
         case "ldpc5g":
-            frame = fec.plan_payload(payload, bits_per_symbol, max(rate, _LOWEST_RATE))
+            frame = fec.plan_payload(payload, bits_per_symbol, max(rate, fec.LOWEST_RATE))
             symbols = math.ceil(frame.information / rate / bits_per_symbol)
             return _LDPC5G(payload, frame, max(frame.coded, symbols * bits_per_symbol))
         case "ldpc80211ad":

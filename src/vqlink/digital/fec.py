@@ -23,6 +23,7 @@ from vqlink.rng import stream, uniform
 CRC_BITS = 24
 # TS 38.212, 5.2.2 and 6.2.2: base graph 1 has up to 8448 bits from rate 1/3 on, graph 2 up to 3840.
 _MAX_INFORMATION_BG1, _MAX_INFORMATION_BG2, _MIN_RATE_BG1 = 8448, 3824, 0.35
+LOWEST_RATE = 1 / 5  # of base graph 2
 _FAST_ITERATIONS, _FULL_ITERATIONS = 8, 30
 _CHUNK, _PROBE = 48, 2  # blocks at a time: bounded memory, and lost messages end early
 
@@ -81,6 +82,8 @@ def plan_payload(payload: int, bits_per_symbol: int, rate: float) -> Frame:
     blocks = math.ceil(payload / (largest - CRC_BITS))
     information = CRC_BITS + 8 * math.ceil(payload / blocks / 8)
     coded = math.ceil(information / rate / bits_per_symbol) * bits_per_symbol
+    if coded * LOWEST_RATE > information:  # whole symbols would take it below what the code has
+        coded -= bits_per_symbol
     return Frame(blocks, information, coded, 0, bits_per_symbol)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -123,18 +123,27 @@ def required_snr_db(mcs: MCS, uses: int, code: str = "ldpc5g") -> float:
     return float(limit + lost_nats / nats_per_db)
 
 
-def best_mcs_awgn(snr_db: float, uses: int, code: str = "ldpc5g") -> MCS:
+def best_mcs_awgn(
+    snr_db: float, uses: int, code: str = "ldpc5g", among: Sequence[MCS] | None = None
+) -> MCS:
     """The fastest MCS that a message of ``uses`` channel uses can take at ``snr_db``.
 
     Below all thresholds, the most robust one: it will probably be lost, and that will count.
+
+    Args:
+        among: those to choose from, the most robust first; None for the code's table.
     """
-    table = MCS_TABLES[code]
+    table = MCS_TABLES[code] if among is None else among
     usable = [mcs for mcs in table if required_snr_db(mcs, uses, code) <= snr_db]
     return max(usable, key=lambda mcs: mcs.efficiency, default=table[0])
 
 
 def best_mcs_fading(
-    arrives: Callable[[float], float], uses: int, values: int, code: str = "ldpc5g"
+    arrives: Callable[[float], float],
+    uses: int,
+    values: int,
+    code: str = "ldpc5g",
+    among: Sequence[MCS] | None = None,
 ) -> MCS:
     """The MCS of the best mean quality where the transmitter doesn't know h.
 
@@ -146,6 +155,7 @@ def best_mcs_fading(
         arrives: threshold in dB -> the probability that the fade leaves at least that SNR.
         uses: channel uses of the message.
         values: its source values, three of which make a pixel.
+        among: those to choose from; None for the code's table.
     """
 
     def mean_quality(mcs: MCS) -> float:
@@ -153,4 +163,4 @@ def best_mcs_fading(
         quality = 30.1 + 3.0 * math.log2(3 * uses / values * mcs.efficiency / 0.25)
         return probability * quality + (1 - probability) * _OUTAGE_PSNR
 
-    return max(MCS_TABLES[code], key=mean_quality)
+    return max(MCS_TABLES[code] if among is None else among, key=mean_quality)

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from vqlink.digital.codecs import CodecError, SourceCodec
@@ -177,12 +178,7 @@ def source_packets(packets: int, probability: float) -> int:
 
     Each of ``packets`` is lost with ``probability``; 1 where nothing helps.
     """
-    tail, lost = 0.0, packets  # P(more than ``lost`` packets are lost)
-    while lost > 0:
-        more = math.comb(packets, lost) * probability**lost * (1 - probability) ** (packets - lost)
-        if tail + more > _FAILURES:
-            break
-        tail, lost = tail + more, lost - 1
+    lost = int(binom.isf(_FAILURES, packets, probability))  # more are lost in 1 % at most
     return max(1, packets - lost - (_SPARE if lost else 0))
 
 

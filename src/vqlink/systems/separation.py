@@ -20,7 +20,7 @@ from vqlink.digital.codes import CODES, LDPC5G, ChannelCode
 from vqlink.digital.fec import Frame
 from vqlink.digital.fit import Fit, fit_quality
 from vqlink.digital.hevc import HEVCCodec
-from vqlink.digital.mcs import MCS, parse_mcs
+from vqlink.digital.mcs import MCS, MCS_TABLES, parse_mcs
 from vqlink.digital.modem import demap_symbols, map_bits
 from vqlink.errors import did_you_mean
 from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
@@ -104,9 +104,15 @@ class Separation:
         )
 
     def _one(self, image: Tensor, uses: int, point: Point, random: torch.Generator) -> _Received:
+        pixels = _pixels(image)
         mcs = self.mcs or choose_mcs(self.channel, point, uses, image.numel(), self.code.name)
-        frame = self.code.plan(uses, mcs.bits_per_symbol, float(mcs.rate))
-        fit = self._fit(_pixels(image), self.code.capacity(frame)) if frame else None
+        frame, fit = self._fill(pixels, uses, mcs)
+        if fit is None and self.mcs is None:
+            # The best for a picture of any size may be too slow for this one at its coarsest.
+            among = self._holding(pixels, uses)
+            if among:
+                mcs = choose_mcs(self.channel, point, uses, image.numel(), self.code.name, among)
+                frame, fit = self._fill(pixels, uses, mcs)
         if frame is None:  # not one block fits: nothing goes on the air
             return _Received(_mid_grey(image), 0.0, True, mcs, 0, -1)
         payload = fit.payload if fit else b""
@@ -124,6 +130,20 @@ class Separation:
             payload_bytes=len(payload),
             quality=fit.quality if fit else -1,
         )
+
+    def _fill(self, pixels: Tensor, uses: int, mcs: MCS) -> tuple[Frame | None, Fit | None]:
+        """The frame, None where no block fits, and the picture in it, None where it doesn't."""
+        frame = self.code.plan(uses, mcs.bits_per_symbol, float(mcs.rate))
+        return frame, None if frame is None else self._fit(pixels, self.code.capacity(frame))
+
+    def _holding(self, pixels: Tensor, uses: int) -> list[MCS]:
+        """Schemes whose frames have room for the coarsest payload."""
+        coarsest = len(self.codec.encode(pixels, self.codec.qualities[0]))
+        plans = {
+            mcs: self.code.plan(uses, mcs.bits_per_symbol, float(mcs.rate))
+            for mcs in MCS_TABLES[self.code.name]
+        }
+        return [m for m, frame in plans.items() if frame and self.code.capacity(frame) >= coarsest]
 
     def _receive(
         self, symbols: Tensor, frame: Frame, point: Point, random: torch.Generator

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqlink.channels.awgn import AWGN
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.digital import fec
 from vqlink.digital.mcs import MCS, MCS_TABLES, best_mcs_awgn, required_snr_db
@@ -25,13 +24,11 @@ from vqlink.digital.modem import demap_symbols, map_bits
 from vqlink.layers.mdct import frame_count
 from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
 from vqlink.protocols import Point, Transmission
-from vqlink.rng import Generators, check_generators, stream
+from vqlink.rng import Generators, check_generators
+from vqlink.systems.rate_choice import heard_snr_db
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_frames import FRAME_BYTES
 from vqlink.systems.speech_uses import PACKET_FRAMES, PACKET_USES, message_uses
-from vqlink.units import from_db, to_db
-
-_FADES = 20_000
 
 
 @dataclass(frozen=True)
@@ -106,24 +103,19 @@ class SpeechLink:
         return _plan(self.mcs or self._best_mcs(snr_db))
 
     def _best_mcs(self, snr_db: float) -> MCS:
-        """AWGN: by the threshold. Slow fading: the largest product of the share of fades that it
-        survives and the root of the codec's rate, whose quality rises more slowly than its bits.
-        Fast fading: by the ergodic rate."""
-        if isinstance(self.channel, AWGN):
-            return best_mcs_awgn(snr_db, PACKET_USES)
-        probe = torch.zeros(_FADES, 2, dtype=torch.complex64)
-        gains = self.channel.gains(probe, generator=stream(0, "fades"))
-        heard = from_db(snr_db) * gains.abs().square()
-        if gains.shape[1] > 1:
-            ergodic = torch.log2(1 + heard).mean()
-            return best_mcs_awgn(float(to_db(2**ergodic - 1)), PACKET_USES)
+        """Of those that can carry the codec. AWGN: by the threshold. Slow fading: the largest
+        product of the share of fades that it survives and the root of the codec's rate, whose
+        quality rises more slowly than its bits. Fast fading: by the ergodic rate."""
+        fitting = [mcs for mcs in MCS_TABLES["ldpc5g"] if _plan(mcs).kbps is not None]
+        heard = heard_snr_db(self.channel, snr_db)
+        if isinstance(heard, float):
+            return best_mcs_awgn(heard, PACKET_USES, among=fitting)
 
         def worth(mcs: MCS) -> float:
-            limit = from_db(required_snr_db(mcs, PACKET_USES))
-            arrives = float((heard >= limit).float().mean())
+            arrives = float((heard >= required_snr_db(mcs, PACKET_USES)).float().mean())
             return arrives * math.sqrt(_plan(mcs).kbps or 0.0)
 
-        return max(MCS_TABLES["ldpc5g"], key=worth)
+        return max(fitting, key=worth)
 
     def _carry(
         self,
