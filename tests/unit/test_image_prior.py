@@ -145,5 +145,14 @@ def test_damaged_bytes_are_refused(cut: int) -> None:
     flipped[20] ^= 0xFF
     with pytest.raises(VqlinkError, match="checksum"):
         prior.decompress(bytes(flipped))
+    for trial in range(20):
+        noise = bytearray(data)
+        for place in torch.randint(18, len(data), (9,), generator=stream(trial, "damage")):
+            noise[int(place)] ^= 0x5A
+        with pytest.raises(VqlinkError):
+            prior.decompress(bytes(noise))
     with pytest.raises(VqlinkError, match="header"):
         prior.decompress(b"JPEG" + data[4:])
+    huge = data[:4] + b"\xff\x0f" * 3 + data[10:]
+    with pytest.raises(VqlinkError, match="header"):
+        prior.decompress(huge)

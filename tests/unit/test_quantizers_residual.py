@@ -31,6 +31,12 @@ def trained(
     return quantizer
 
 
+def test_more_codes_than_int64_numbers_are_refused() -> None:
+    assert ResidualQuantizer([1024] * 6, 2, tree=False).bits_per_vector == 60
+    with pytest.raises(ValueError, match="at most 2\\^62 codes"):
+        ResidualQuantizer([1024] * 7, 2, tree=False)
+
+
 def by_hand(quantizer: ResidualQuantizer, z: Tensor) -> tuple[list[list[int]], Tensor]:
     """Eq. 3-4, vector by vector and layer by layer."""
     paths, codes = [], []

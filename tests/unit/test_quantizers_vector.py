@@ -223,6 +223,39 @@ def test_distortion_is_that_of_each_codeword() -> None:
     torch.testing.assert_close(vq.distortion, want)
 
 
+@pytest.mark.parametrize(
+    ("gradient", "learning"), [("straight_through", "loss"), ("noise", "gradient")]
+)
+def test_a_collapsed_codebook_comes_apart(gradient: str, learning: str) -> None:
+    """One codeword of 64 in use, far from the origin: its copies must differ in float32."""
+    vq = VectorQuantizer(
+        64,
+        8,
+        gradient=gradient,  # type: ignore[arg-type]
+        learning=learning,  # type: ignore[arg-type]
+        replacement=Replacement(every=1, until=1),
+    )
+    vq(torch.randn(500, 8, generator=noise()) + 20, generator=noise())
+    vq.after_step(generator=noise())
+    assert vq.codebook.unique(dim=0).shape == (64, 8)
+
+
+def test_soft_assignment_knows_large_offsets() -> None:
+    vq = VectorQuantizer(16, 64, gradient="soft", learning="gradient", init="normal")
+    gradients = []
+    for offset in (0.0, 1000.0):
+        moved = VectorQuantizer(16, 64, gradient="soft", learning="gradient")
+        moved._move(torch.arange(16), vq.codebook.detach() + offset)
+        # Sums with 1,000 round the latents themselves to 6e-5.
+        z = (0.1 * torch.randn(50, 64, generator=noise()) + offset).requires_grad_()
+        weight = torch.randn(50, 64, generator=noise(1))
+        (moved(z).values * weight).sum().backward()
+        assert z.grad is not None
+        gradients.append(z.grad)
+    error = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
+    assert float(error) < 0.01
+
+
 def test_moments_of_replaced_rows_are_forgotten() -> None:
     vq = VectorQuantizer(8, 2, init="normal")
     optimizer = torch.optim.Adam(vq.parameters())

@@ -215,6 +215,20 @@ def test_initial_weights_are_taken_over(picture_folder: Path, tmp_path: Path) ->
     assert torch.allclose(head, source["encoder.head.bias"][: head.shape[0]], rtol=0, atol=1e-20)
 
 
+def test_codewords_that_are_taken_over_begin_their_schedule_anew(
+    picture_folder: Path, tmp_path: Path
+) -> None:
+    recipe = small_recipe(
+        "hrvqvae-cifar10", f"source.train={picture_folder}", "source.validation=null",
+        "training.steps=2", "quantizer.replacement={every: 2, until: 2}",
+    )  # fmt: skip
+    source = trainer_module.build_system(recipe).state_dict()
+    source["quantizers.0.steps"].fill_(4000)
+    save_weights(tmp_path / "start", source, recipe)
+    train(recipe, tmp_path / "run", initial=tmp_path / "start", progress=False)
+    assert int(state(tmp_path / "run")["model/quantizers.0.steps"]) == 2
+
+
 def test_what_cannot_be_trained_is_one_clear_line(
     whole: Path, picture_folder: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from vqlink.config.parts import Part
+from vqlink.quantizers.labels import MOST_CODES
 
 _MOST_CODEWORDS = 2**20
 
@@ -118,6 +119,8 @@ class ResidualConfig(Part):
             raise ValueError(f"gradient {self.gradient} learns by {other} or ema")
         if self.tree and math.prod(self.branches) > _MOST_CODEWORDS:
             raise ValueError(f"a tree of more than {_MOST_CODEWORDS:,} codewords")
+        if math.prod(self.branches) > MOST_CODES:
+            raise ValueError("at most 2^62 codes have indices: take fewer or smaller layers")
         return self
 
 

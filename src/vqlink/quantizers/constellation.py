@@ -12,6 +12,7 @@ from torch.autograd import Function
 from vqlink.protocols import QuantizerOutput
 from vqlink.quantizers.qam import qam_levels
 from vqlink.quantizers.search import nearest
+from vqlink.quantizers.soft_to_hard import check_pairs
 from vqlink.rng import Generators
 
 _CHUNK = 1 << 20  # soft weights in memory at a time: 4 MiB
@@ -97,9 +98,9 @@ class ConstellationQuantizer(nn.Module):
         """(..., 2) -> hard points with the soft gradient, and the indices.
 
         Raises:
-            ValueError: if the last dimension is not 2.
+            ValueError: if the last dimension is not 2, or values aren't finite.
         """
-        _check_pairs(z)
+        check_pairs(z)
         with torch.autocast(z.device.type, enabled=False):
             flat = z.float().reshape(-1, 2)
             index = nearest(flat.detach(), self.points.detach())
@@ -129,7 +130,7 @@ class ConstellationQuantizer(nn.Module):
 
     def encode(self, z: Tensor) -> Tensor:
         """(..., 2) -> (...) int64 indices of the nearest points."""
-        _check_pairs(z)
+        check_pairs(z)
         return nearest(z.reshape(-1, 2), self.points.detach()).reshape(z.shape[:-1])
 
     def decode(self, indices: Tensor) -> Tensor:
@@ -211,8 +212,3 @@ def _weights(z: Tensor, points: Tensor, hardness: float) -> Tensor:
     """(n, M) softmax weights of eq. 12; what all logits of a row share is left out."""
     logits = torch.addmm(-hardness * points.square().sum(dim=1), z, 2 * hardness * points.T)
     return torch.softmax(logits, dim=1)
-
-
-def _check_pairs(z: Tensor) -> None:
-    if z.ndim == 0 or z.shape[-1] != 2:
-        raise ValueError(f"a constellation takes (I, Q) pairs (..., 2), not {tuple(z.shape)}")

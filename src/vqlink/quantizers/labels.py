@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+MOST_CODES = 1 << 62
+"""Codes that int64 indices can number."""
 _MOST = 1024  # codewords: the search takes K^2 log K operations a switch
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vqlink.protocols import QuantizerOutput
+from vqlink.quantizers.labels import MOST_CODES
 from vqlink.quantizers.vector import Upkeep, VectorQuantizer
 from vqlink.rng import Generators
 
@@ -31,7 +32,7 @@ class ProductQuantizer(nn.Module):
         self.groups = nn.ModuleList(quantizers)
         self._sizes = [quantizer.size for quantizer in quantizers]
         self._dims = [quantizer.dim for quantizer in quantizers]
-        if not quantizers or math.prod(self._sizes) > 1 << 62:
+        if not quantizers or math.prod(self._sizes) > MOST_CODES:
             raise ValueError("a product quantizer has 1 or more groups and at most 2^62 codewords")
 
     @property

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vqlink.protocols import QuantizerOutput
-from vqlink.quantizers.soft_to_hard import hard_with_soft_gradient, nearest_level
+from vqlink.quantizers.soft_to_hard import check_pairs, hard_with_soft_gradient, nearest_level
 from vqlink.rng import Generators
 
 
@@ -71,28 +71,31 @@ class QAMQuantizer(nn.Module):
         Training and evaluation send the same points: :meth:`decode` of the indices, bit for bit.
 
         Raises:
-            ValueError: if the last dimension is not 2.
+            ValueError: if the last dimension is not 2, or values aren't finite.
         """
-        _check_pairs(z)
-        z = z.float()
-        index = nearest_level(z.detach(), self.spacing, self.size)
-        values = hard_with_soft_gradient(z, self.levels[index], self.levels, float(self.hardness))
-        indices = index[..., 0] * self.size + index[..., 1]
-        if self.regularise:
-            usage = self._soft_usage(z)
-            losses = {"kl": (usage * (usage.clamp_min(1e-12) * self.order).log()).sum()}
-        else:
-            counts = torch.bincount(indices.flatten(), minlength=self.order)
-            usage, losses = counts / indices.numel(), {}
+        check_pairs(z)
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.float()
+            index = nearest_level(z.detach(), self.spacing, self.size)
+            hardness = float(self.hardness)
+            values = hard_with_soft_gradient(z, self.levels[index], self.levels, hardness)
+            indices = index[..., 0] * self.size + index[..., 1]
+            if self.regularise:
+                usage = self._soft_usage(z)
+                losses = {"kl": (usage * (usage.clamp_min(1e-12) * self.order).log()).sum()}
+            else:
+                counts = torch.bincount(indices.flatten(), minlength=self.order)
+                usage, losses = counts / max(1, indices.numel()), {}
         return QuantizerOutput(values=values, indices=indices, losses=losses, usage=usage)
 
     def hard(self, z: Tensor) -> Tensor:
         """What goes on the air for latents ``z`` (..., 2): ``decode(encode(z))`` in one step."""
+        check_pairs(z)
         return self.levels[nearest_level(z, self.spacing, self.size)]
 
     def encode(self, z: Tensor) -> Tensor:
         """(..., 2) -> (...) int64 indices of the nearest points."""
-        _check_pairs(z)
+        check_pairs(z)
         index = nearest_level(z, self.spacing, self.size)
         return index[..., 0] * self.size + index[..., 1]
 
@@ -105,7 +108,7 @@ class QAMQuantizer(nn.Module):
         """P-hat of eq. 18, (M,): the joint weight of a point is the product of its axes'."""
         pairs = z.reshape(-1, 2, 1)
         weights = torch.softmax(-self.hardness * (pairs - self.levels) ** 2, dim=-1)
-        return (weights[:, 0].T @ weights[:, 1]).flatten() / pairs.shape[0]
+        return (weights[:, 0].T @ weights[:, 1]).flatten() / max(1, pairs.shape[0])
 
 
 def plain_soft_points(z: Tensor, points: Tensor, hardness: float) -> Tensor:
@@ -119,8 +122,3 @@ def plain_soft_points(z: Tensor, points: Tensor, hardness: float) -> Tensor:
     """
     distance = ((z[..., None, :] - points) ** 2).sum(dim=-1)
     return torch.softmax(-hardness * distance, dim=-1) @ points
-
-
-def _check_pairs(z: Tensor) -> None:
-    if z.shape[-1] != 2:
-        raise ValueError(f"a QAM quantizer takes (I, Q) pairs (..., 2), not {tuple(z.shape)}")

@@ -14,6 +14,17 @@ import torch
 from torch import Tensor
 
 
+def spread_of(used: Tensor) -> Tensor:
+    """Deviation (D,) of the codewords in use (U, D), which copies are moved by.
+
+    Where they are all alike, as a single one is, their size stands in: copies would stay copies.
+    """
+    deviation = used.std(dim=0, correction=0).clamp_min(1e-12)
+    if not bool((deviation > 1e-12).any()):
+        deviation = torch.full_like(deviation, max(1e-3, float(used.abs().amax())))
+    return deviation
+
+
 @dataclass(frozen=True)
 class Replacement:
     """When codewords are replaced, which, and by what.

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from vqlink.protocols import QuantizerOutput
 from vqlink.quantizers.gradients import HardPath, Learning, check_learning, substitute
 from vqlink.quantizers.kmeans import kmeans
-from vqlink.quantizers.replacement import Replacement
+from vqlink.quantizers.labels import MOST_CODES
+from vqlink.quantizers.replacement import Replacement, spread_of
 from vqlink.quantizers.search import as_vectors, nearest, nearest_child
 from vqlink.quantizers.statistics import LAPLACE, all_reduce, gather_vectors, perplexity
 from vqlink.rng import Generators
@@ -34,7 +35,8 @@ class ResidualQuantizer(nn.Module):
     the terms of the combined code and of all layers together, each a mean over vectors and
     dimensions; a layer's codewords are moved by their own layer's term and, with ``combined``, by
     that of the sum. ``noise`` and ``directional`` have no losses; the path goes round the combined
-    code. Evaluation gives ``decode(encode(z))``.
+    code. Evaluation gives ``decode(encode(z))``; ``encode(decode(i))`` is ``i`` where later layers
+    are finer than those before, as trained ones and those from k-means are.
 
     Upkeep is explicit, as in :class:`vqlink.quantizers.vector.VectorQuantizer`: call
     :meth:`after_step` after each optimiser step, on every rank.
@@ -50,7 +52,8 @@ class ResidualQuantizer(nn.Module):
         decay, spread: as of the vector quantizer.
 
     Raises:
-        ValueError: for a layer of fewer than 2 codewords, or a combination that can't learn.
+        ValueError: for a layer of fewer than 2 codewords, more than 2^62 codes, or a combination
+            that can't learn.
 
     Example:
         >>> vq = ResidualQuantizer([8, 8, 8], 64)
@@ -77,6 +80,8 @@ class ResidualQuantizer(nn.Module):
         super().__init__()
         if not branches or min(branches) < 2 or dim < 1:
             raise ValueError(f"every layer has at least 2 codewords, not {tuple(branches)}")
+        if math.prod(branches) > MOST_CODES:
+            raise ValueError(f"at most 2^62 codes have indices, not {math.prod(branches)}")
         check_learning(gradient, learning)
         self.branches, self.dim, self.tree = tuple(branches), dim, tree
         self.gradient, self.learning = gradient, learning
@@ -138,7 +143,9 @@ class ResidualQuantizer(nn.Module):
             parts = [
                 self.codebook(layer).index_select(0, chosen) for layer, chosen in enumerate(rows)
             ]
-            combined = torch.stack(parts).sum(dim=0)
+            combined = parts[0]
+            for part in parts[1:]:  # in the order of decode(), bit for bit
+                combined = combined + part
             losses = {}
             if self.training:
                 self._remember(flat.detach(), rows, parts)
@@ -269,6 +276,12 @@ class ResidualQuantizer(nn.Module):
             self.hits(layer).zero_()
         return [torch.nonzero(rows).flatten() for rows in moved]
 
+    def restart(self) -> None:
+        """Begin the replacement's schedule anew, for codewords that go into another training."""
+        self.steps.zero_()
+        for layer in range(self.layers):
+            self.hits(layer).zero_()
+
     def _nodes(self, layer: int) -> int:
         """Codebooks of a layer."""
         return math.prod(self.branches[:layer]) if self.tree else 1
@@ -311,11 +324,11 @@ class ResidualQuantizer(nn.Module):
     def _losses(self, flat: Tensor, parts: list[Tensor], combined: Tensor) -> dict[str, Tensor]:
         """Eq. 5-6: the combined terms and each layer's, summed; the layers' residuals detached."""
         codebook = commitment = flat.new_zeros(())
-        if self.combined:
+        if self.combined and flat.numel():
             codebook = (flat.detach() - combined).square().mean()
             commitment = (flat - combined.detach()).square().mean()
         left = flat
-        for part in parts:
+        for part in parts if flat.numel() else []:
             codebook = codebook + (left.detach() - part).square().mean()
             commitment = commitment + (left - part.detach()).square().mean()
             left = left - part.detach()
@@ -376,8 +389,7 @@ class ResidualQuantizer(nn.Module):
         drawn = torch.multinomial(share, 1, generator=generator)[:, 0].to(rows.device)
         sources = rows // size * size + drawn
         codebook = self.codebook(layer).data
-        used = codebook[self.hits(layer) > 0]
-        deviation = used.std(dim=0, correction=0).clamp_min(1e-12)
+        deviation = spread_of(codebook[self.hits(layer) > 0])
         noise = torch.randn(rows.numel(), self.dim, generator=generator).to(codebook.device)
         self._copy(layer, rows, sources, moved)
         codebook[rows] += self.replacement.noise * deviation * noise

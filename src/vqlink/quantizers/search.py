@@ -38,17 +38,23 @@ def as_vectors(z: Tensor, dim: int) -> Tensor:
     if z.ndim == 0 or z.shape[-1] != dim:
         raise ValueError(f"this codebook takes latents (..., {dim}), not {tuple(z.shape)}")
     flat = z.reshape(-1, dim).float()
-    # One pass; the sum of finite values overflows only in extreme cases, which get a look.
-    if not torch.isfinite(flat.detach().sum()) and not torch.isfinite(flat.detach()).all():
-        raise ValueError("latents hold NaN or infinite values")
+    check_finite(flat)
     return flat
+
+
+def check_finite(z: Tensor) -> None:
+    """Raise ValueError for latents that hold NaN or infinite values."""
+    # One pass; the sum of finite values overflows only in extreme cases, which get a look.
+    if not torch.isfinite(z.detach().sum()) and not torch.isfinite(z.detach()).all():
+        raise ValueError("latents hold NaN or infinite values")
 
 
 @torch.no_grad()
 def nearest(vectors: Tensor, codebook: Tensor, weights: Tensor | None = None) -> Tensor:
     """Index of the codeword nearest to each vector, by squared Euclidean distance.
 
-    Computed in float32, whatever autocast says; of equally near codewords the first is taken.
+    Computed in float32, whatever autocast says. Of equally near codewords it is the first on the
+    CPU, and any of them on CUDA and in the tree that takes over for D up to 3 and many codewords.
 
     Args:
         vectors: (N, D) finite, any floating type.

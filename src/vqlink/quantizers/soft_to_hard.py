@@ -17,7 +17,17 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from vqlink.quantizers.search import check_finite
+
 _CHUNK = 1 << 15  # weights of this many values at a time stay in the cache
+
+
+def check_pairs(z: Tensor) -> None:
+    """Raise ValueError unless latents are finite (I, Q) pairs (..., 2)."""
+    if z.ndim == 0 or z.shape[-1] != 2:
+        raise ValueError(f"a constellation takes (I, Q) pairs (..., 2), not {tuple(z.shape)}")
+    if not torch.compiler.is_compiling():  # a graph can't depend on its values
+        check_finite(z.float())
 
 
 def nearest_level(z: Tensor, step: float, count: int) -> Tensor:

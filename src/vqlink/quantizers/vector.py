@@ -23,7 +23,7 @@ from vqlink.quantizers.gradients import (
     substitute,
 )
 from vqlink.quantizers.kmeans import kmeans
-from vqlink.quantizers.replacement import Replacement
+from vqlink.quantizers.replacement import Replacement, spread_of
 from vqlink.quantizers.search import as_vectors, nearest
 from vqlink.quantizers.statistics import LAPLACE, all_reduce, gather_vectors, perplexity
 from vqlink.rng import Generators
@@ -249,6 +249,11 @@ class VectorQuantizer(nn.Module):
             replaced = self._replace(self.replacement, generator)
         return Upkeep(replaced)
 
+    def restart(self) -> None:
+        """Begin the replacement's schedule anew, for codewords that go into another training."""
+        for counter in (self.steps, self.seen, self.hits, self.batches, self.distortion):
+            counter.zero_()
+
     def dead(self) -> int:
         """Codewords that no vector chose since the last replacement (or the start)."""
         return int((self.hits == 0).sum())
@@ -281,7 +286,10 @@ class VectorQuantizer(nn.Module):
         """Eq. 12: the softmax weighted sum of all codewords, rows in chunks."""
 
         def part(rows: Tensor, codebook: Tensor) -> Tensor:
-            return torch.softmax(-self.hardness * torch.cdist(rows, codebook) ** 2, 1) @ codebook
+            # Differences of large numbers: what all have in common is taken off first.
+            centre = codebook.detach().mean(dim=0)
+            distance = torch.cdist(rows - centre, codebook - centre)
+            return torch.softmax(-self.hardness * distance**2, dim=1) @ codebook
 
         count = max(1, _SOFT_CHUNK // self.size)
         if flat.shape[0] <= count:
@@ -329,7 +337,7 @@ class VectorQuantizer(nn.Module):
         rows = torch.nonzero(unused).flatten()
         if 0 < rows.numel() < self.size:
             sources = policy.choose(unused, counted, generator=generator)
-            deviation = self.codebook[~unused].std(dim=0, correction=0).clamp_min(1e-12)
+            deviation = spread_of(self.codebook[~unused])
             noise = torch.randn(rows.numel(), self.dim, generator=generator).to(deviation.device)
             self._move(rows, self.codebook[sources] + policy.noise * deviation * noise)
             if self.learning == "ema":

@@ -20,6 +20,7 @@ from vqlink.systems.layered_codes import LayeredCodes
 
 _HEADER = struct.Struct("<4sHHHI")  # mark, images, height, width, checksum of the maps
 _MARK = b"VQP1"
+_PIXELS = 1 << 24  # of all images of a piece: what a walk keeps in memory grows with them
 _SIZES = {"images": 4096, "height": 4096, "width": 4096}
 
 Choose = Callable[[Tensor], Tensor]
@@ -134,6 +135,8 @@ class ImagePrior(nn.Module):
         for (name, most), value in zip(_SIZES.items(), (batch, height, width), strict=True):
             if not 0 < value <= most:
                 raise VqlinkError(f"{name} must be 1 to {most} here, not {value}")
+        if batch * height * width > _PIXELS:
+            raise VqlinkError(f"at most {_PIXELS:,} pixels go into one piece: give fewer images")
         maps = self.codes.encode(x)
         encoder = _constriction().stream.queue.RangeEncoder()
         model = _constriction().stream.model.Categorical(perfect=False)
@@ -160,14 +163,18 @@ class ImagePrior(nn.Module):
             raise VqlinkError("these are no maps coded by a prior: cut short or of another kind")
         mark, batch, height, width, checksum = _HEADER.unpack_from(data)
         sizes = zip(_SIZES.values(), (batch, height, width), strict=True)
-        if mark != _MARK or not all(0 < value <= most for most, value in sizes):
+        fits = all(0 < value <= most for most, value in sizes)
+        if mark != _MARK or not fits or batch * height * width > _PIXELS:
             raise VqlinkError("these are no maps coded by a prior: the header is wrong")
         words = np.frombuffer(data, "<u4", offset=_HEADER.size).astype(np.uint32)
         decoder = _constriction().stream.queue.RangeDecoder(words)
         model = _constriction().stream.model.Categorical(perfect=False)
 
         def get(logits: Tensor) -> Tensor:
-            chosen = decoder.decode(model, _odds(logits)).astype(np.int64)
+            try:
+                chosen = decoder.decode(model, _odds(logits)).astype(np.int64)
+            except AssertionError:
+                raise VqlinkError("the maps can't be decoded: damaged bytes") from None
             return torch.from_numpy(chosen).to(logits.device)
 
         maps = self._walk(batch, (height, width), label, lambda *_: get)

@@ -22,17 +22,19 @@ from vqlink.rng import Generators
 from vqlink.systems.autoencoder import VQAutoencoder
 from vqlink.systems.index_code import IndexCodeOutput
 from vqlink.systems.layered_codes import ResidualCodes
-from vqlink.systems.tiling import pad_to_multiple
+from vqlink.systems.tiling import pad_to_multiple, tiled
+
+_TILE = 512  # pixels a side
 
 
 class LayeredCode(nn.Module):
     """An image transceiver on a residual quantizer and a digital link for each of its layers.
 
     Args:
-        encoder: (B, 3, H, W) in [0, 1] -> (B, h, w, D), with a ``stride``.
+        encoder: (B, 3, H, W) in [0, 1] -> (B, h, w, D), with a ``stride`` and a ``reach``.
         quantizer: of the layers, each of 2^b choices.
         links: one a layer, over the same channel; each ``conceal``s what it loses.
-        decoder: (B, h, w, D) -> (B, 3, H, W).
+        decoder: (B, h, w, D) -> (B, 3, H, W), with a ``reach``.
         name: what tables and rows call it.
 
     Raises:
@@ -118,9 +120,15 @@ class LayeredCode(nn.Module):
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W) of any size -> (B, h, w) int64 choices of each layer."""
-        padded = pad_to_multiple(x.to(memory_format=torch.channels_last), self._stride)
-        latents = self.encoder(padded).float()
-        return tuple(self.quantizer.digits(self.quantizer.encode(latents)))
+
+        def choices(part: Tensor) -> Tensor:
+            digits = self.quantizer.digits(self.quantizer.encode(self.encoder(part).float()))
+            return torch.stack(digits, dim=1)
+
+        stride, reach = self._stride, int(self.encoder.reach)  # type: ignore[arg-type]
+        padded = pad_to_multiple(x.to(memory_format=torch.channels_last), stride)
+        cells = tiled(choices, padded, scale=1 / stride, reach=reach, tile=_TILE, unit=stride)
+        return cells.unbind(dim=1)
 
     @torch.no_grad()
     def decode(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -128,6 +136,19 @@ class LayeredCode(nn.Module):
 
         A choice of -1 is lost: it and, in a tree, all below it drop out of the sum.
         """
+
+        def image(cells: Tensor) -> Tensor:
+            found: Tensor = self.decoder(self._sum(cells.unbind(dim=1))).float()
+            return found
+
+        stride = self._stride
+        reach = -(-int(self.decoder.reach) // stride)  # type: ignore[arg-type]
+        cells = torch.stack(list(maps), dim=1)
+        whole = tiled(image, cells, scale=stride, reach=reach, tile=_TILE // stride, unit=1)
+        return whole[..., : size[0], : size[1]].clamp(0, 1)
+
+    def _sum(self, maps: Sequence[Tensor]) -> Tensor:
+        """(B, h, w) choices of each layer -> (B, h, w, D) codes of what is known."""
         quantizer = self.quantizer
         path = torch.zeros_like(maps[0])
         for branches, choice in zip(quantizer.branches, maps, strict=True):
@@ -138,8 +159,7 @@ class LayeredCode(nn.Module):
             there = choice >= 0
             known = known & there if quantizer.tree else there
             total += quantizer.codebook(layer).detach()[rows] * known[..., None]
-        images: Tensor = self.decoder(total).float().clamp(0, 1)
-        return images[..., : size[0], : size[1]]
+        return total
 
     @torch.no_grad()
     def transmit(self, x: Tensor, point: Point, *, generator: Generators) -> Transmission:

@@ -88,6 +88,9 @@ class Trainer:
         self.fresh = not resume and initial is None and self.config.init_from is None
         if not resume and not self.fresh:
             load_overlap(self.system, _initial_tensors(initial or Path(str(self.config.init_from))))
+            for part in self.system.modules():
+                if isinstance(part, Codebooks):
+                    part.restart()
         self.system = self.system.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.config.compile:
             self.system.encoder.compile()

@@ -23,6 +23,7 @@ class VQVAEDecoder(nn.Module):
         halvings: Literal[1, 2] = 2,
     ) -> None:
         super().__init__()
+        self.reach = 2**halvings * (2 + depth) + 2 * (halvings - 1)  # pixels
         first = [nn.ConvTranspose2d(hidden, hidden // 2, 4, stride=2, padding=1), nn.ReLU()]
         self.net = nn.Sequential(
             nn.Conv2d(dim, hidden, 3, padding=1),

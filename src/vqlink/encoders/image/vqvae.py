@@ -34,6 +34,7 @@ class VQVAEEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.stride = 2**halvings
+        self.reach = 2 + 4 * (halvings - 1) + self.stride * (1 + depth)  # pixels
         second = [nn.Conv2d(hidden // 2, hidden, 4, stride=2, padding=1), nn.ReLU()]
         self.net = nn.Sequential(
             nn.Conv2d(3, hidden // 2, 4, stride=2, padding=1),
