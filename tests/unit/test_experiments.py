@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -56,6 +57,19 @@ def test_without_jobs_nothing_runs(tmp_path: Path) -> None:
     assert run_cells(CELLS, explode, path, jobs=0, progress=False) == []
     rows = run_cells(CELLS[:1], square, path, progress=False)
     assert run_cells(CELLS, explode, path, jobs=0, progress=False) == rows
+
+
+def test_rows_of_a_smaller_budget_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+
+    def sized(cell: Cell, samples: int) -> list[Row]:
+        return [{**row, "samples": samples} for row in square(cell)]
+
+    run_cells(CELLS[:1], functools.partial(sized, samples=200), path, progress=False)
+    for jobs in (0, 1):
+        with pytest.raises(VqlinkError, match=r"smaller --budget \(samples 200, not 1000\)"):
+            run_cells(CELLS, square, path, jobs=jobs, progress=False, least={"samples": 1000})
+    assert len(run_cells(CELLS, square, path, jobs=0, progress=False, least={"samples": 9})) == 2
 
 
 def test_processes_share_the_cells(tmp_path: Path) -> None:

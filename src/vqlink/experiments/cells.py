@@ -66,6 +66,7 @@ def run_cells(
     *,
     jobs: int = 1,
     progress: bool = True,
+    least: Mapping[str, int] | None = None,
 ) -> list[Row]:
     """Run the cells whose rows are not yet in ``path``; return the rows of all of them.
 
@@ -75,10 +76,22 @@ def run_cells(
         path: the JSONL file; a row is ``{**cell, **what work returned}``.
         jobs: processes, one thread each; 1 stays in this one, with all threads; 0 runs nothing and
             returns the rows that there are.
+        least: on how much each row must have been measured, by its own keys: ``{"samples": 200}``.
+
+    Raises:
+        VqlinkError: for rows that were measured on less, those of a smaller budget.
     """
     if not cells:
         return []
-    done = {_key(row, cells) for row in read_rows(path, cells[0])}
+    held = read_rows(path, cells[0])
+    for name, count in (least or {}).items():
+        few = [row[name] for row in held if row.get(name, count) < count]
+        if few:
+            raise VqlinkError(
+                f"{path} holds rows of a smaller --budget ({name} {few[0]}, not {count}): name "
+                "another --out"
+            )
+    done = {_key(row, cells) for row in held}
     missing = [cell for cell in cells if _key(cell, cells) not in done] if jobs else []
     path.parent.mkdir(parents=True, exist_ok=True)
     with Progress(
@@ -89,7 +102,8 @@ def run_cells(
         console=Console(stderr=True),
         disable=not progress,
     ) as bar:
-        task = bar.add_task(path.stem, total=len(cells), completed=len(cells) - len(missing))
+        there = sum(_key(cell, cells) in done for cell in cells)
+        task = bar.add_task(path.stem, total=len(cells), completed=there)
         if jobs == 1:
             for cell in missing:
                 _append(path, cell, work(cell))

@@ -118,7 +118,7 @@ def fig12(budget: Budget, folder: Path, jobs: int) -> Reproduction:
             for name in (code, f"jscc-awgn-{ratio}", BEST_LINK, "hevc+ldpc80211ad")
         ]
         work = functools.partial(sweep_cell, sweep=sweep, reference=code)
-        rows += run_cells(cells, work, path, jobs=jobs)
+        rows += run_cells(cells, work, path, jobs=jobs, least=_least(sweep))
     curves: dict[str, Curve] = {}
     for row in rows:
         name = row["system"].rpartition("-1-")[0] or row["system"]
@@ -170,6 +170,10 @@ def _pictures(budget: Budget) -> int:
     return {"smoke": 1, "cpu": 12, "full": 24}[budget]
 
 
+def _least(sweep: Sweep) -> dict[str, int]:
+    return {"pictures": sweep.samples, "repeats": sweep.repeats}
+
+
 def _measure(
     budget: Budget,
     folder: Path,
@@ -199,7 +203,7 @@ def _measure(
     if told:
         cells = [{**cell, "told": snr_db} for snr_db, cell in itertools.product(told, cells)]
     work = functools.partial(sweep_cell, sweep=sweep, reference=REFERENCE)
-    return run_cells(cells, work, path, jobs=jobs), path
+    return run_cells(cells, work, path, jobs=jobs, least=_least(sweep)), path
 
 
 @torch.no_grad()

@@ -118,13 +118,14 @@ def _measure(
     ]
     path = folder / "hrvqvae.jsonl"
     work = functools.partial(_run_cell, updates=updates)
-    return run_cells(cells, work, path, jobs=jobs), path
+    return run_cells(cells, work, path, jobs=jobs, least={"updates": updates}), path
 
 
 def _run_cell(cell: Cell, *, updates: int) -> list[Row]:
     run = HierarchyRun(**dict(cell), updates=updates)  # type: ignore[arg-type]
     images, test = cifar10()
-    return list(train(run, images, test[:250] if updates < 1000 else test))
+    rows = train(run, images, test[:250] if updates < 1000 else test)
+    return [{**row, "updates": updates} for row in rows]
 
 
 def _figure(rows: Sequence[Row], model: str, branches: str, healthy: bool) -> Spread | None:

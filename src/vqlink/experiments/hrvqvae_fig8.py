@@ -34,7 +34,7 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     known = can_open(CODEC)
     cells: list[Cell] = [{"system": CODEC}] if known or path.exists() else []
     work = functools.partial(_run_cell, samples=samples)
-    rows = run_cells(cells, work, path, jobs=jobs)
+    rows = run_cells(cells, work, path, jobs=jobs, least={"samples": samples})
     values = [row["psnr"] for row in rows]
     rises: list[bool | None] = [b > a for a, b in itertools.pairwise(values)]
     figures = "PSNR " + ", ".join(f"{value:.2f}" for value in values) + " dB" if values else ""

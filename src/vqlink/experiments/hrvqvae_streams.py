@@ -49,7 +49,8 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     path = folder / "hrvqvae-streams.jsonl"
     cells: list[Cell] = [{"protection": name} for name in (UNEQUAL, *EQUAL)]
     work = functools.partial(_run_cell, samples=samples)
-    rows = run_cells(cells if can_open(CODEC) or path.exists() else [], work, path, jobs=jobs)
+    known = can_open(CODEC) or path.exists()
+    rows = run_cells(cells if known else [], work, path, jobs=jobs, least={"samples": samples})
     return Reproduction(
         "hrvqvae-streams",
         "003: a stream a layer, PSNR over SNR on CIFAR-10",

@@ -115,7 +115,7 @@ def _table(rows: Sequence[Row], updates: tuple[int, ...]) -> list[tuple[Any, ...
                 method,
                 replaced,
                 round(psnr.mean, 2),
-                round(psnr.std, 3),
+                psnr.rounded_std(2),
                 round(ssim.mean, 4) if ssim else None,
                 round(codes.mean, 1) if codes else None,
                 psnr.n,

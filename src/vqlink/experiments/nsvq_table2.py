@@ -123,7 +123,7 @@ def _table(rows: list[Row], bits: tuple[int, ...]) -> list[tuple[Any, ...]]:
                 bit,
                 method,
                 float(f"{figure.mean:.4g}"),
-                float(f"{figure.std:.2g}"),
+                figure.rounded_std(2),
                 figure.n,
                 max(row["dead"] for row in found),
                 round(seconds.mean, 1) if seconds else None,

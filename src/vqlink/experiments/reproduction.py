@@ -75,6 +75,10 @@ class Spread:
     std: float
     n: int
 
+    def rounded_std(self, digits: int) -> float | None:
+        """To so many significant digits, for a table; None for one value, which has no spread."""
+        return float(f"{self.std:.{digits}g}") if self.n > 1 else None
+
     def __str__(self) -> str:
         return f"{self.mean:.4g} ({self.std:.2g}, n={self.n})"
 

@@ -75,7 +75,7 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     for links in ((UNTRAINED, *WORD_LINKS), CHAR_LINKS):
         cells += [{"bits": bits, "system": name} for bits in BITS for name in links]
     work = functools.partial(_work, samples=samples, points=points)
-    return summarise(run_cells(cells, work, path, jobs=jobs), path)
+    return summarise(run_cells(cells, work, path, jobs=jobs, least={"n": samples}), path)
 
 
 def summarise(rows: list[Row], path: Path) -> Reproduction:

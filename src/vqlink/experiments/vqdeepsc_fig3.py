@@ -89,7 +89,7 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     held = {(row["system"], row["channel"]) for row in read_rows(path, ("system", "channel"))}
     cells = [c for c in cells if can_open(str(c["system"])) or (c["system"], c["channel"]) in held]
     work = functools.partial(_work, sweep=sweep)
-    return summarise(run_cells(cells, work, path, jobs=jobs), path)
+    return summarise(run_cells(cells, work, path, jobs=jobs, least={"n": samples}), path)
 
 
 def summarise(rows: list[Row], path: Path) -> Reproduction:

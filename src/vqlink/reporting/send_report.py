@@ -61,9 +61,12 @@ def _cliff(result: SendResult, system: str, spots: list[Spot]) -> str:
     lost = [spot.snr_db for spot in spots if spot.outages]
     if not lost:
         return f"{system} arrives at every SNR here."
+    # In slow fading every SNR has a fade of its own, and any may be the one that loses the picture.
+    below = all(spot.outages for spot in spots if spot.snr_db <= max(lost))
+    where = f"{max(lost):g} dB and below" if below else ", ".join(f"{x:g}" for x in lost) + " dB"
     return (
         f"{system}, whose scheme was chosen for {result.snr_db:g} dB and is kept, is lost at "
-        f"{max(lost):g} dB and below: a fall of {largest_fall(spots):.1f} dB within one step."
+        f"{where}: a fall of {largest_fall(spots):.1f} dB within one step."
     )
 
 
