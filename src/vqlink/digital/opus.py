@@ -25,7 +25,7 @@ def available() -> bool:
 
 
 def opus_round_trip(samples: NDArray[np.float32], kbps: float) -> tuple[NDArray[Any], float]:
-    """(n,) at 16 kHz through Opus at about ``kbps`` on average, not above.
+    """(n,) at 16 kHz through Opus at about ``kbps`` on average, not above where Opus goes that low.
 
     The encoder's own target is bisected until the packets fit.
 

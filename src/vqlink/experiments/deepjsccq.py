@@ -25,7 +25,8 @@ CODES = ("q4096", "q64", "q16")
 LEARNED = ("l64", "l16")
 FIXED_LINKS = tuple(f"hevc+ldpc80211ad@{mcs}" for mcs in ("qpsk-1/2", "16qam-1/2", "64qam-3/4"))
 FADING_LINKS = tuple(
-    f"hevc+ldpc5g@{mcs}" for mcs in ("qpsk-1/3", "qpsk-2/3", "16qam-1/2", "16qam-2/3")
+    f"hevc+ldpc5g@{mcs}"
+    for mcs in ("qpsk-1/3", "qpsk-2/3", "16qam-1/2", "16qam-2/3", "16qam-3/4", "64qam-2/3")
 )
 BEST_LINK = "hevc+ldpc5g"
 TOLD = (7.0, 10.0, 16.0)
