@@ -19,6 +19,9 @@ from torch import Tensor
 from vqlink.errors import VqlinkError as VqlinkError
 from vqlink.rng import Generators
 
+MID_GREY = 128 / 255
+"""What a receiver shows of a picture that it could not decode."""
+
 
 @dataclass(frozen=True)
 class Point:

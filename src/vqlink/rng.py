@@ -37,6 +37,11 @@ def check_generators(generator: Generators, batch: int) -> None:
         raise ValueError(f"{len(generator)} generators for a batch of {batch}")
 
 
+def of_sample(generator: Generators, place: int) -> torch.Generator:
+    """The generator that sample ``place`` of a batch draws from: its own, or the one for all."""
+    return generator if isinstance(generator, torch.Generator) else generator[place]
+
+
 def _draw(kind: str, shape: tuple[int, ...], generator: Generators, like: Tensor | None) -> Tensor:
     def draw(size: tuple[int, ...], source: torch.Generator) -> Tensor:
         function = torch.randn if kind == "normal" else torch.rand

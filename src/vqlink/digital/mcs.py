@@ -104,8 +104,9 @@ def required_snr_db(mcs: MCS, uses: int, code: str = "ldpc5g") -> float:
     one in 1,000 is lost, and every :data:`_WORDS_DB` further a tenth as many, which is taken until
     a message in fifty is lost.
 
-    The thresholds of 5G are those of long blocks, and a shorter message has shorter ones. The normal approximation to the finite-length rate, C - sqrt(V / n) Q^-1(1e-4)
-    (Polyanskiy et al., 2010, eq. 1; complex AWGN), says how much SNR makes up for that.
+    The thresholds of 5G are those of long blocks, and a shorter message has shorter ones. The
+    normal approximation to the finite-length rate, C - sqrt(V / n) Q^-1(1e-4) (Polyanskiy et al.,
+    2010, eq. 1; complex AWGN), says how much SNR makes up for that.
     """
     threshold = thresholds(code)[mcs.name]
     if code == "ldpc80211ad":

@@ -32,7 +32,7 @@ from vqlink.experiments.cells import Cell, run_cells
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row
 from vqlink.experiments.sweeps import Sweep, open_system
 from vqlink.metrics.image import psnr
-from vqlink.protocols import Point, SymbolSystem
+from vqlink.protocols import MID_GREY, Point, SymbolSystem
 from vqlink.rng import complex_normal, stream
 from vqlink.units import noise_variance
 
@@ -208,7 +208,7 @@ def _frame(
     ]
     best = frames[0] if frames else None
     early = 1 + air.clock  # the receiver's samples in those of the sender
-    received = torch.full_like(image, 128 / 255) if best is None else best.image
+    received = torch.full_like(image, MID_GREY) if best is None else best.image
     assert received is not None
     return _Frame(
         ideal=float(psnr(ideal[None], image[None])[0]),

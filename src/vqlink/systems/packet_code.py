@@ -22,9 +22,9 @@ from vqlink.packets.header import (
     build_packet,
 )
 from vqlink.packets.layout import Layout, plan_layout
-from vqlink.protocols import Point, Transmission
+from vqlink.protocols import MID_GREY, Point, Transmission
 from vqlink.quantizers.labels import label_bits
-from vqlink.rng import Generators
+from vqlink.rng import Generators, check_generators, of_sample
 from vqlink.sources.images import MAX_PIXELS, MIN_SIDE
 from vqlink.systems.concealment import Concealment, conceal
 from vqlink.systems.index_code import IndexCode
@@ -32,7 +32,6 @@ from vqlink.systems.index_code import IndexCode
 DEFAULT_DATAGRAM = 1200
 """Bytes of UDP payload that every path carries unfragmented (as QUIC's, RFC 9000, 14)."""
 LEAST_DATAGRAM = 64
-_GREY = 128 / 255
 
 
 class PacketCode:
@@ -142,10 +141,11 @@ class PacketCode:
         ``stats``: ``lost``, part of the bits in lost packets, ``packets`` and ``packets_lost``. An
         outage is a picture of which nothing arrives: mid-grey.
         """
+        check_generators(generator, len(x))
         received, lost, counts, gone = [], [], [], []
         for place, image in enumerate(x):
             datagrams = self.to_datagrams(image)
-            source = generator if isinstance(generator, torch.Generator) else generator[place]
+            source = of_sample(generator, place)
             mask = arrivals(len(datagrams), point.of(place, len(x)), source)
             assembly = self.assembly()
             for datagram, here in zip(datagrams, mask, strict=True):
@@ -155,7 +155,7 @@ class PacketCode:
             received.append(
                 self.from_maps(assembly.maps, size)
                 if assembly.header
-                else torch.full_like(image, _GREY)
+                else torch.full_like(image, MID_GREY)
             )
             lost.append(assembly.lost)
             counts.append(float(len(mask)))

@@ -21,8 +21,8 @@ from vqlink.digital.codecs import CodecError, SourceCodec
 from vqlink.digital.fit import Fit, fit_quality
 from vqlink.errors import VqlinkError, did_you_mean
 from vqlink.packets.header import HEADER_BYTES
-from vqlink.protocols import Point, Transmission
-from vqlink.rng import Generators
+from vqlink.protocols import MID_GREY, Point, Transmission
+from vqlink.rng import Generators, check_generators, of_sample
 from vqlink.systems.packet_code import arrivals
 from vqlink.systems.separation import CODECS, build_codec
 from vqlink.units import parse_ratio
@@ -35,7 +35,6 @@ _RAPTORQ_HEAD = 4  # bytes of RFC 6330's payload id
 _ALIGN = 8
 _FAILURES = 0.01  # of pictures, that a sender who knows the loss rate accepts
 _SPARE = 1  # symbols beyond k, with which decoding fails once in ten thousand times
-_GREY = 128
 _UNDECODED = (0, 135, 0)  # what libde265 leaves, YCbCr of zeros, in RGB
 _END_OF_IMAGE = b"\xff\xd9"
 
@@ -89,13 +88,10 @@ class PacketFile:
         ``stats``: ``payload_bytes``, ``packets``, ``packets_lost`` and ``source_packets``. An
         outage is a file that does not decode, or does not fit: mid-grey.
         """
+        check_generators(generator, len(x))
         packets, _ = self.budget(x.shape[2], x.shape[3])
         results = [
-            self._one(
-                image,
-                point.of(place, len(x)),
-                generator if isinstance(generator, torch.Generator) else generator[place],
-            )
+            self._one(image, point.of(place, len(x)), of_sample(generator, place))
             for place, image in enumerate(x)
         ]
 
@@ -135,7 +131,7 @@ class PacketFile:
             read = _through_raptorq if self.protected else _before_first_loss
             decoded = self._decoded(read(payload, room, source, mask), height, width)
         return _Arrived(
-            image=torch.full_like(image, _GREY / 255) if decoded is None else decoded,
+            image=torch.full_like(image, MID_GREY) if decoded is None else decoded,
             outage=decoded is None,
             payload_bytes=len(payload),
             packets_lost=lost,
@@ -169,7 +165,7 @@ class PacketFile:
             return None
         if self.codec.name == "hevc":  # grey is a better guess
             missing = (pixels == torch.tensor(_UNDECODED)[:, None, None]).all(dim=0)
-            pixels[:, missing] = _GREY
+            pixels[:, missing] = round(255 * MID_GREY)
         return pixels.float() / 255
 
 

@@ -24,8 +24,8 @@ from vqlink.digital.mcs import MCS, MCS_TABLES, parse_mcs
 from vqlink.digital.modem import demap_symbols, map_bits
 from vqlink.errors import did_you_mean
 from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
-from vqlink.protocols import Point, Reception, Transmission, VqlinkError
-from vqlink.rng import Generators
+from vqlink.protocols import MID_GREY, Point, Reception, Transmission, VqlinkError
+from vqlink.rng import Generators, check_generators, of_sample
 from vqlink.systems.rate_choice import choose_mcs
 
 Budget = Callable[[int, int], int]
@@ -78,15 +78,11 @@ class Separation:
         of every message (joined by a comma where the points differ).
         """
         batch, _, height, width = x.shape
+        check_generators(generator, batch)
         uses = self.budget(height, width)
         snr = point.snr(batch)
         results = [
-            self._one(
-                x[i],
-                uses,
-                Point(snr_db=float(snr[i])),
-                generator if isinstance(generator, torch.Generator) else generator[i],
-            )
+            self._one(x[i], uses, Point(snr_db=float(snr[i])), of_sample(generator, i))
             for i in range(batch)
         ]
         schemes = dict.fromkeys(result.mcs.name for result in results)
@@ -283,4 +279,4 @@ def _pixels(image: Tensor) -> Tensor:
 
 
 def _mid_grey(image: Tensor) -> Tensor:
-    return torch.full_like(image, 128 / 255)
+    return torch.full_like(image, MID_GREY)

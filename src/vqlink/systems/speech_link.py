@@ -24,7 +24,7 @@ from vqlink.digital.modem import demap_symbols, map_bits
 from vqlink.layers.mdct import frame_count
 from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
 from vqlink.protocols import Point, Transmission
-from vqlink.rng import Generators, check_generators
+from vqlink.rng import Generators, check_generators, of_sample
 from vqlink.systems.rate_choice import heard_snr_db
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_frames import FRAME_BYTES
@@ -77,7 +77,7 @@ class SpeechLink:
         snr = point.snr(batch)
         sounds, powers, lost, plans = [], [], [], []
         for i in range(batch):
-            random = generator if isinstance(generator, torch.Generator) else generator[i]
+            random = of_sample(generator, i)
             plan = self.plan(float(snr[i]))
             frames = [] if plan.kbps is None else self.codec.frames(x[i], plan.kbps)
             arrived, power = self._carry(frames, plan, samples, float(snr[i]), random)

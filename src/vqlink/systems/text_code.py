@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.protocols import Point, Quantizer, QuantizerOutput, TextTransmission, VqlinkError
-from vqlink.rng import Generators, check_generators
+from vqlink.rng import Generators, check_generators, of_sample
 from vqlink.sources import text
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class TextCode(nn.Module):
             rows = [torch.tensor(tokens, device=self._device) for tokens in part]
             bits = self.bits(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
             for place, (row, length) in enumerate(zip(bits, lengths, strict=True), start):
-                random = generator if isinstance(generator, torch.Generator) else generator[place]
+                random = of_sample(generator, place)
                 frame, _ = self.link.send(
                     row[: int(length)], point.of(place, len(sent)), generator=random
                 )

@@ -24,7 +24,7 @@ from vqlink.digital.short import (
 )
 from vqlink.links.bits import BitsLink
 from vqlink.protocols import Point, TextTransmission, VqlinkError
-from vqlink.rng import Generators, check_generators
+from vqlink.rng import Generators, check_generators, of_sample
 
 TEXT_LINKS = ("huffman+ldpc5g", "huffman+turbo", "huffman-char+ldpc5g", "huffman-char+turbo")
 _BATCH = 1024
@@ -85,7 +85,7 @@ class TextSeparation:
             if size is None:
                 continue
             bits = torch.tensor([[float(bit) for bit in payload.ljust(size - CRC_BITS, "0")]])
-            random = generator if isinstance(generator, torch.Generator) else generator[place]
+            random = of_sample(generator, place)
             sent = encode_block(self.code, bits, coded)
             known = self.link(sent * 2 - 1, point.of(place, len(sentences)), generator=random)
             ratios = (2 * torch.atanh(known[0].double())).clamp(-_SURE, _SURE).float()
