@@ -1,9 +1,13 @@
-"""The one exception that is meant for a user's eyes. It imports nothing of vqlink's."""
+"""What vqlink raises of its own, and words for it. It imports nothing of vqlink's."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+
+class NotFiniteError(ValueError):
+    """Latents hold NaN or infinite values: bad input, or a training that diverged."""
 
 
 class VqlinkError(Exception):

@@ -80,6 +80,18 @@ def test_the_same_noise_gives_the_same_picture(
     assert torch.allclose(reception.received, whole.received, atol=2e-3)
 
 
+def test_a_classical_link_chooses_alike_in_both_halves(pictures: torch.Tensor) -> None:
+    """At -4 dB qpsk-1/3 would be taken, which these uses leave too little room."""
+    link = parse_separation("jpeg+ldpc5g", AWGN(), lambda h, w: USES)
+    assert isinstance(link, Separation)
+    coarsest = len(link.codec.encode((pictures[0] * 255).round().to(torch.uint8), 1))
+    link.budget = lambda height, width: int(coarsest * 8 / 0.75)
+    sent = link.transmit(pictures[:1], Point(snr_db=-4.0), generator=stream(0, "noise"))
+    assert sent.labels["mcs"] == "qpsk-1/2"
+    assert link.at(-4.0, pictures[0]).name.endswith("@qpsk-1/2")
+    assert link.to_symbols(pictures[:1], -4.0).shape == (1, link.uses(*SIZE))
+
+
 def test_unequal_fades_are_weighed(pictures: torch.Tensor) -> None:
     """As noisy as a flat channel of the same mean error, zero-forced symbols would drown."""
     link = ValuesLink(Rayleigh("fast"))
@@ -134,8 +146,8 @@ def test_lost_payloads_are_said_to_be_lost(pictures: torch.Tensor) -> None:
 def test_a_classical_link_chooses_its_scheme_before_it_sends(pictures: torch.Tensor) -> None:
     link = parse_separation("jpeg+ldpc5g", AWGN(), lambda h, w: USES)
     assert isinstance(link, Separation)
-    assert link.at(20.0, *SIZE).name != link.at(2.0, *SIZE).name
-    fixed = link.at(20.0, *SIZE)
+    assert link.at(20.0, pictures[0]).name != link.at(2.0, pictures[0]).name
+    fixed = link.at(20.0, pictures[0])
     assert torch.equal(fixed.to_symbols(pictures, 20.0), link.to_symbols(pictures, 20.0))
     with pytest.raises(ValueError, match="MCS"):
         link.from_symbols(torch.zeros(1, USES) + 0j, torch.ones(1, USES), SIZE)

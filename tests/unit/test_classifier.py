@@ -168,7 +168,7 @@ def test_from_the_command_line(
     words += ["--out", str(tmp_path / "grid.png"), "--features", weights]
     assert run([*words, "--against", str(pictures), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["metric"] == "Frechet distance on the features of weights"
+    assert found["metric"] == "Frechet distance on the features of small"
     assert found["distance"] > 0
     assert found["real"] == 16
     small = tmp_path / "small.png"

@@ -259,15 +259,21 @@ def test_what_cannot_be_trained_is_one_clear_line(
         train(recipe, tmp_path / "run", devices=0, progress=False)
 
 
+@pytest.mark.parametrize(
+    "name", ["jscc-awgn-1-24", "jscc-q64-awgn-1-24", "jscc-l64-awgn-1-12", "hrvqvae-cifar10"]
+)
 def test_divergence_stops_before_it_ruins_the_weights(
-    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         trainer_module.RandomCrops, "batch",
         lambda self, step, count: torch.full((count, 3, 16, 16), float("nan")),
     )  # fmt: skip
     with pytest.raises(VqlinkError, match=r"diverged at step 1 .*learning_rate"):
-        train(unquantised(picture_folder), tmp_path / "run", progress=False)
+        train(
+            small_recipe(name, f"source.train={picture_folder}", "source.validation=null"),
+            tmp_path / "run", progress=False,
+        )  # fmt: skip
 
 
 def test_a_damaged_state_is_one_clear_line(picture_folder: Path, tmp_path: Path) -> None:

@@ -47,6 +47,13 @@ def note_command(rows: Path) -> None:
     (rows.parent / "commands.json").write_text(json.dumps({rows.name: command}) + "\n", "utf-8")
 
 
+def drop_report(out: Path) -> None:
+    """Remove vqlink's report of another message, which new rows would stand beside."""
+    report = out / "report.html"
+    if report.is_file() and "<title>vqlink" in report.read_text("utf-8", errors="replace")[:2000]:
+        report.unlink()
+
+
 def print_json(document: Any) -> None:
     """One JSON document, and nothing else, on standard output."""
     json.dump(document, sys.stdout, indent=1, allow_nan=False)

@@ -33,7 +33,10 @@ def push_command(
 
     if licence is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
         raise VqlinkError("--license is the hub's short name of one, such as mit or cc-by-4.0")
-    if any(entry.name == name for entry in entries()) or not Path(name).is_dir():
+    shipped = any(entry.name == name for entry in entries()) or not Path(name).is_dir()
+    if shipped and licence not in (None, _SHIPPED):
+        raise VqlinkError(f"what ships with vqlink is under {_SHIPPED}: leave --license out")
+    if shipped:
         entry = find(name)
         folder, licence = entry.folder, _SHIPPED
     else:

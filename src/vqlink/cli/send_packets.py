@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqlink.cli.options import check_folder, file_name, note_command, print_json
+from vqlink.cli.options import check_folder, drop_report, file_name, note_command, print_json
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _write(image: Tensor, arrivals: tuple[Arrival, ...], out: Path) -> None:
     rows.unlink(missing_ok=True)
     append_rows(rows, [row for arrival in arrivals for row in arrival.rows])
     note_command(rows)
-    (out / "report.html").unlink(missing_ok=True)  # of another message
+    drop_report(out)
     arrivals_beside(image, arrivals, out / "side-by-side.png")
 
 

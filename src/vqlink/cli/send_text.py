@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqlink.cli.options import check_folder, check_snr, file_name, note_command, print_json
+from vqlink.cli.options import (
+    check_folder,
+    check_snr,
+    drop_report,
+    file_name,
+    note_command,
+    print_json,
+)
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -141,7 +148,7 @@ def _write(sentences: list[str], arrivals: tuple[TextArrival, ...], out: Path) -
         (out / f"{file_name(arrival.system)}.txt").write_text(text, encoding="utf-8")
         append_rows(rows, arrival.rows)
     note_command(rows)
-    (out / "report.html").unlink(missing_ok=True)  # of another message
+    drop_report(out)
 
 
 def _row(arrival: TextArrival, channel: str, point: dict[str, float]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from vqlink.config.text_parts import (
 _MS_SSIM_CROP = 176  # five scales of an 11x11 window
 
 
-Scale = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class ImageSource(Part):

@@ -77,8 +77,7 @@ def picture_curve(request: PictureRequest, upload: Upload) -> Iterator[Event]:
 
 def _picture_roles(request: PictureRequest, image: Tensor) -> list[tuple[str, System]]:
     codes, link = picture_systems(request.channel, Fraction(request.rho))
-    height, width = image.shape[1:]
-    fixed = designed_for(link, request.designed_db, (height, width))
+    fixed = designed_for(link, request.designed_db, image)
     return [*(("learned", code) for code in codes), ("fixed", fixed)]
 
 

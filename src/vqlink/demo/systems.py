@@ -6,6 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
+from torch import Tensor
+
 from vqlink.evaluation.send_speech import (
     CODEC_LINK,
     SpeechSystem,
@@ -29,10 +31,10 @@ def picture_systems(channel: str, rho: Fraction) -> tuple[tuple[System, ...], Sy
     return tuple(codes), link
 
 
-def designed_for(link: System, snr_db: float, size: tuple[int, int]) -> System:
-    """A link whose MCS is the best for pictures of that size at that SNR, and stays so."""
+def designed_for(link: System, snr_db: float, image: Tensor) -> System:
+    """A link whose MCS is the best for a picture (3, H, W) at that SNR, and stays so."""
     assert isinstance(link.transceiver, Separation)
-    fixed = link.transceiver.at(snr_db, *size)
+    fixed = link.transceiver.at(snr_db, image)
     return replace(link, name=fixed.name, transceiver=fixed)
 
 

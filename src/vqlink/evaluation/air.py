@@ -64,7 +64,7 @@ def transmit_frame(
     """
     height, width = image.shape[1:]
     if isinstance(system, Separation):
-        system = system.at(snr_db, height, width)
+        system = system.at(snr_db, image)
     payload = system.to_symbols(image[None], snr_db)[0].cpu().numpy()
     try:
         header = Header(

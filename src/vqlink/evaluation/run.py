@@ -101,7 +101,7 @@ Engine = Callable[[Iterator[Task]], Iterator[tuple[Row, ...]]]
 
 def run_task(task: Task, systems: Sequence[System]) -> Iterator[tuple[Row, ...]]:
     """The rows of each repeat of one task."""
-    chosen = _choose(task.metrics, *task.image.shape[1:])
+    chosen = _choose(task.metrics, task.sample, *task.image.shape[1:])
     for repeat in task.repeats:
         yield measure(
             systems[task.system],
@@ -166,7 +166,7 @@ def evaluate(
             # Systems fit their source codes to a picture once: it stays the outermost loop.
             sample, image = images[index]
             message = digest(to_bytes8(image))
-            names = tuple(metric.name for metric in _choose(metrics, *image.shape[1:]))
+            names = tuple(metric.name for metric in _choose(metrics, sample, *image.shape[1:]))
             for number, system in enumerate(systems):
                 uses = system.transceiver.uses(*image.shape[1:])
                 for point in map(float, snr_db):
@@ -221,12 +221,14 @@ def check_metrics(names: Sequence[str]) -> None:
             raise VqlinkError(f"unknown metric {name!r} (known: {', '.join(sorted(known))})")
 
 
-def _choose(names: Sequence[str] | None, height: int, width: int) -> tuple[Metric, ...]:
+def _choose(
+    names: Sequence[str] | None, sample: str, height: int, width: int
+) -> tuple[Metric, ...]:
     supported = metrics_for(height, width)
     chosen = tuple(metric for metric in supported if names is None or metric.name in names)
     if not chosen:
         wanted = ", ".join(names or ())
-        raise VqlinkError(f"a picture of {width}x{height} is too small for {wanted}")
+        raise VqlinkError(f"{sample}: {width}x{height} is too small for {wanted}")
     return chosen
 
 

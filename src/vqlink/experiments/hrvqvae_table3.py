@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     cells: list[Cell] = [{"model": _REAL, "branches": "-"}]
     cells += [{"model": model, "branches": branches} for model, branches in MODELS]
     rows = run_cells(cells, work, path, jobs=jobs)
+    for row in rows:  # what was for going on has done its part
+        shutil.rmtree(_folder(runs, row, updates, steps), ignore_errors=True)
     return Reproduction(
         "hrvqvae-table3",
         "003, Table 3: pictures that priors make up, CIFAR-10's size",
@@ -86,7 +88,7 @@ def _run_cell(cell: Cell, *, folder: Path, steps: int, updates: int, samples: in
         chosen = torch.randperm(len(images), generator=stream(0, "real"))[:samples]
         return [{"distance": distance(_pictures(images[chosen])), "samples": samples}]
     run = HierarchyRun(str(cell["model"]), str(cell["branches"]), False, 0, updates)  # type: ignore[arg-type]
-    own = folder / f"{cell_name(cell)}-{updates}-{steps}"
+    own = _folder(folder, cell, updates, steps)
     codec = _codec(run, images, own / "codec.safetensors")
     prior = _prior(_codes(codec), images, own / "prior", steps)
     quality: dict[str, Any] = measure(codec, test)
@@ -94,7 +96,7 @@ def _run_cell(cell: Cell, *, folder: Path, steps: int, updates: int, samples: in
     codes = prior.codes
     with torch.no_grad():
         bits = [torch.stack(prior(codes.encode(part))).sum(dim=0) for part in _pictures(test)]
-    rows: list[Row] = [
+    return [
         {
             "distance": distance(draw(prior, samples, (32, 32), seed=0)),
             "decoded": distance(codes.decode(codes.encode(p)) for p in _pictures(test[:samples])),
@@ -105,8 +107,11 @@ def _run_cell(cell: Cell, *, folder: Path, steps: int, updates: int, samples: in
             "psnr": quality["psnr"],
         }
     ]
-    shutil.rmtree(own)  # it was for going on; a run into another folder begins anew
-    return rows
+
+
+def _folder(runs: Path, cell: Mapping[str, Any], updates: int, steps: int) -> Path:
+    name = cell_name({key: cell[key] for key in ("model", "branches")})
+    return runs / f"{name}-{updates}-{steps}"
 
 
 def _codec(run: HierarchyRun, images: Tensor, path: Path) -> nn.Module:

@@ -22,6 +22,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
+from vqlink.errors import NotFiniteError
+
 _BUFFER = 1 << 21  # floats: 8 MiB; larger ones leave the cache, smaller ones starve the product
 _VECTORS = 1 << 18  # floats of vectors at a time, so that what is made of them stays there too
 _BLOCK = 256  # vectors of one matrix product
@@ -43,10 +45,10 @@ def as_vectors(z: Tensor, dim: int) -> Tensor:
 
 
 def check_finite(z: Tensor) -> None:
-    """Raise ValueError for latents that hold NaN or infinite values."""
+    """Raise NotFiniteError, a ValueError, for latents that hold NaN or infinite values."""
     # One pass; the sum of finite values overflows only in extreme cases, which get a look.
     if not torch.isfinite(z.detach().sum()) and not torch.isfinite(z.detach()).all():
-        raise ValueError("latents hold NaN or infinite values")
+        raise NotFiniteError("latents hold NaN or infinite values")
 
 
 @torch.no_grad()

@@ -143,7 +143,7 @@ class LayeredCode(nn.Module):
 
         stride = self._stride
         reach = -(-int(self.decoder.reach) // stride)  # type: ignore[arg-type]
-        cells = torch.stack(list(maps), dim=1)
+        cells = torch.stack(list(maps), dim=1).to(self.quantizer.codebook(0).device)
         whole = tiled(image, cells, scale=stride, reach=reach, tile=_TILE // stride, unit=1)
         return whole[..., : size[0], : size[1]].clamp(0, 1)
 

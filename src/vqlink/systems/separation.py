@@ -100,15 +100,7 @@ class Separation:
         )
 
     def _one(self, image: Tensor, uses: int, point: Point, random: torch.Generator) -> _Received:
-        pixels = _pixels(image)
-        mcs = self.mcs or choose_mcs(self.channel, point, uses, image.numel(), self.code.name)
-        frame, fit = self._fill(pixels, uses, mcs)
-        if fit is None and self.mcs is None:
-            # The best for a picture of any size may be too slow for this one at its coarsest.
-            among = self._holding(pixels, uses)
-            if among:
-                mcs = choose_mcs(self.channel, point, uses, image.numel(), self.code.name, among)
-                frame, fit = self._fill(pixels, uses, mcs)
+        mcs, frame, fit = self._scheme(_pixels(image), uses, point)
         if frame is None:  # not one block fits: nothing goes on the air
             return _Received(_mid_grey(image), 0.0, True, mcs, 0, -1)
         payload = fit.payload if fit else b""
@@ -126,6 +118,20 @@ class Separation:
             payload_bytes=len(payload),
             quality=fit.quality if fit else -1,
         )
+
+    def _scheme(
+        self, pixels: Tensor, uses: int, point: Point
+    ) -> tuple[MCS, Frame | None, Fit | None]:
+        """The MCS for a picture, and what :meth:`_fill` says of it."""
+        mcs = self.mcs or choose_mcs(self.channel, point, uses, pixels.numel(), self.code.name)
+        frame, fit = self._fill(pixels, uses, mcs)
+        if fit is None and self.mcs is None:
+            # The best for any picture of that size may be too slow for this one at its coarsest.
+            among = self._holding(pixels, uses)
+            if among:
+                mcs = choose_mcs(self.channel, point, uses, pixels.numel(), self.code.name, among)
+                frame, fit = self._fill(pixels, uses, mcs)
+        return mcs, frame, fit
 
     def _fill(self, pixels: Tensor, uses: int, mcs: MCS) -> tuple[Frame | None, Fit | None]:
         """The frame, None where no block fits, and the picture in it, None where it doesn't."""
@@ -157,10 +163,10 @@ class Separation:
     def layers(self) -> int:
         return 1
 
-    def at(self, snr_db: float, height: int, width: int) -> Separation:
-        """This link with the scheme that it takes at ``snr_db`` for a picture of that size."""
-        uses, point = self.budget(height, width), Point(snr_db=snr_db)
-        mcs = self.mcs or choose_mcs(self.channel, point, uses, 3 * height * width, self.code.name)
+    def at(self, snr_db: float, image: Tensor) -> Separation:
+        """This link with the scheme that it takes at ``snr_db`` for a picture (3, H, W)."""
+        uses = self.budget(image.shape[1], image.shape[2])
+        mcs, _, _ = self._scheme(_pixels(image), uses, Point(snr_db=snr_db))
         return Separation(self.codec, self.channel, self.budget, mcs, code=self.code)
 
     def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
@@ -173,13 +179,12 @@ class Separation:
 
     def _symbols(self, image: Tensor, snr_db: float) -> Tensor:
         height, width = image.shape[1:]
-        link = self.at(snr_db, height, width)
-        frame = link._planned(height, width)
-        fit = self._fit(_pixels(image), self.code.capacity(frame)) if frame else None
+        uses = self.budget(height, width)
+        mcs, frame, fit = self._scheme(_pixels(image), uses, Point(snr_db=snr_db))
         if frame is None or fit is None:
             raise VqlinkError(
-                f"{width}x{height} pixels do not fit into {self.uses(height, width)} channel uses "
-                f"by {link.name}: raise the rho or the SNR"
+                f"{width}x{height} pixels do not fit into {uses} channel uses by "
+                f"{self.codec.name}+{self.code.name}@{mcs.name}: raise the rho or the SNR"
             )
         return map_bits(self.code.encode(fit.payload, frame), frame.bits_per_symbol)
 

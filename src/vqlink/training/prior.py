@@ -39,7 +39,8 @@ def train_prior(
     codec, digest = open_codec(codec_folder)
     prior = build_prior(recipe, codec.eval())
     pictures = _pictures(recipe)
-    validate(recipe, codec, prior.state_dict())  # what can't be validated is found out at once
+    if not resume:
+        validate(recipe, codec, prior.state_dict())  # what can't be is found out at once
     run = PlainRun(
         prior,
         recipe.training,

@@ -29,6 +29,7 @@ from vqlink.config.quantizer_parts import CodebooksConfig, ResidualConfig, SoftT
 from vqlink.config.schema import Recipe
 from vqlink.config.text import build_text_code, save_text_weights
 from vqlink.config.weights import load_overlap, read_tensors, save_weights
+from vqlink.errors import NotFiniteError
 from vqlink.protocols import VqlinkError
 from vqlink.quantizers.constellation import ConstellationQuantizer
 from vqlink.quantizers.labels import neighbourly_labels
@@ -144,7 +145,10 @@ class Trainer:
             quantizer = self.system.quantizer
             assert isinstance(quantizer, QAMQuantizer | ConstellationQuantizer)
             quantizer.set_hardness(start + (end - start) * self.step / config.steps)
-        loss, parts, pictures = self._losses(stream(config.seed, "train", self.step, rank))
+        try:
+            loss, parts, pictures = self._losses(stream(config.seed, "train", self.step, rank))
+        except NotFiniteError:
+            raise self._diverged() from None
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         norm = torch.as_tensor(
@@ -153,10 +157,7 @@ class Trainer:
             )
         )
         if not torch.isfinite(norm):  # the same on all ranks: it is that of the averaged gradient
-            raise VqlinkError(
-                f"training diverged at step {self.step + 1} (the gradient is not finite): "
-                "start again with a lower training.learning_rate"
-            )
+            raise self._diverged()
         self.optimizer.step()
         self._keep_up_quantizers()
         if self.adversary is not None and pictures is not None:
@@ -170,6 +171,12 @@ class Trainer:
             "learning_rate": torch.tensor(rate),
         }
         return {name: value.detach() for name, value in logged.items()}
+
+    def _diverged(self) -> VqlinkError:
+        return VqlinkError(
+            f"training diverged at step {self.step + 1} (its values are not finite): start again "
+            "with a lower training.learning_rate"
+        )
 
     def _losses(
         self, noise: torch.Generator
