@@ -70,7 +70,7 @@ def test_reliabilities_of_faded_symbols_count(monkeypatch: pytest.MonkeyPatch) -
     sent, point = labels(), Point(snr_db=8.0)
     told = link(Rayleigh("fast"))(sent, point, generator=stream(0, "noise"))
     monkeypatch.setattr(
-        "vqlink.links.indices.zero_forcing_noise_var", lambda gain, noise: noise.expand(gain.shape)
+        "vqlink.links.equalize.zero_forcing_noise_var", lambda gain, noise: noise.expand(gain.shape)
     )
     blind = link(Rayleigh("fast"))(sent, point, generator=stream(0, "noise"))
     assert told.stats["lost"].max() == 0

@@ -11,6 +11,7 @@ import torch.multiprocessing
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from vqlink.quantizers.gradients import residual_losses
 from vqlink.quantizers.replacement import Replacement
 from vqlink.quantizers.residual import ResidualQuantizer
 from vqlink.quantizers.search import nearest, nearest_child
@@ -168,7 +169,7 @@ def test_commitment_passes_gradcheck() -> None:
              for i, r in enumerate(quantizer.rows(quantizer.encode(z)))]  # fmt: skip
 
     def loss(latents: Tensor) -> Tensor:
-        return quantizer._losses(latents, parts, torch.stack(parts).sum(dim=0))["commitment"]
+        return residual_losses(latents, parts, torch.stack(parts).sum(dim=0))["commitment"]
 
     assert gradcheck(loss, z.double().requires_grad_())
 

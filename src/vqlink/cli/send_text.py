@@ -115,7 +115,8 @@ def send_text_command(
     _write(sentences, arrivals, out)
     if as_json:
         axis = {"snr_db": snr} if value is None else {"probability": value}
-        rows = [_row(arrival, channel_name(config), axis) for arrival in arrivals]
+        characters = sum(map(len, sentences))
+        rows = [_row(arrival, channel_name(config), axis, characters) for arrival in arrivals]
         print_json({"sentences": sentences, "rows": rows})
         return
     _print(sentences, arrivals, where)
@@ -151,13 +152,15 @@ def _write(sentences: list[str], arrivals: tuple[TextArrival, ...], out: Path) -
     drop_report(out)
 
 
-def _row(arrival: TextArrival, channel: str, point: dict[str, float]) -> dict[str, Any]:
+def _row(
+    arrival: TextArrival, channel: str, point: dict[str, float], characters: int
+) -> dict[str, Any]:
     sent = arrival.sent
     return {
         "system": arrival.system,
         "channel": channel,
         "point": point,
-        "rho": sum(row.rho for row in arrival.rows) / len(arrival.rows),
+        "rho": int(sent.uses.sum()) / max(1, characters),
         "uses": int(sent.uses.sum()),
         "tx_power": float(sent.tx_power.mean()),
         "status": "outage" if bool(sent.outage.all()) else "ok",

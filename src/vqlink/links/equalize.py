@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vqlink.protocols import ChannelOutput
+
 GAIN_POWER_FLOOR = 1e-12
 """|h|^2 is held at or above this (-120 dB), so that no fade divides by 0. Rayleigh fading goes
 below it once in 1e12 draws; the symbols then shrink towards 0 instead of growing without end."""
@@ -35,6 +37,12 @@ def zero_forcing_noise_var(gain: Tensor, noise_var: Tensor) -> Tensor:
     What a demapper needs for its log-likelihood ratios. Shape: of gain and noise_var, broadcast.
     """
     return noise_var / _power(gain).clamp_min(GAIN_POWER_FLOOR)
+
+
+def equalize(arrived: ChannelOutput) -> tuple[Tensor, Tensor]:
+    """(B, n) symbols as a demapper takes them: zero-forced, and the noise variance of each."""
+    noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
+    return zero_forcing(arrived.y, arrived.gain), noise_var.expand(arrived.y.shape)
 
 
 def mmse(y: Tensor, gain: Tensor, noise_var: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vqlink.channels.symbol import SymbolChannel
 from vqlink.digital.blocks import BlockCode, CodeName, plan_code
 from vqlink.digital.modem import demap_symbols, map_bits
-from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
+from vqlink.links.equalize import equalize
 from vqlink.protocols import LinkOutput, Point
 from vqlink.rng import Generators, stream, uniform
 
@@ -107,12 +107,7 @@ class IndexLink(nn.Module):
         sent = self._bits(labels)
         symbols = self.modulate(labels)
         arrived = self.channel(symbols, point, generator=generator)
-        noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
-        out = self.demodulate(
-            zero_forcing(arrived.y, arrived.gain),
-            noise_var.expand(symbols.shape),
-            [scale[0].numel() for scale in labels],
-        )
+        out = self.demodulate(*equalize(arrived), [scale[0].numel() for scale in labels])
         decided = torch.cat([scale.flatten(1) for scale in out.llr], dim=1) > 0
         return LinkOutput(
             received=tuple(

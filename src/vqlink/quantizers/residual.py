@@ -14,9 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from vqlink.protocols import QuantizerOutput
-from vqlink.quantizers.gradients import HardPath, Learning, check_learning, substitute
+from vqlink.quantizers.gradients import (
+    HardPath,
+    Learning,
+    check_learning,
+    residual_losses,
+    substitute,
+)
 from vqlink.quantizers.kmeans import kmeans
 from vqlink.quantizers.labels import MOST_CODES
+from vqlink.quantizers.paths import join_path, search_layers, search_tree, split_path
 from vqlink.quantizers.replacement import Replacement, spread_of
 from vqlink.quantizers.search import as_vectors, nearest, nearest_child
 from vqlink.quantizers.statistics import LAPLACE, all_reduce, gather_vectors, perplexity
@@ -153,7 +160,9 @@ class ResidualQuantizer(nn.Module):
             else:
                 values = combined.detach()
             if self.gradient in ("straight_through", "rotation"):
-                losses = self._losses(flat, parts, combined)
+                losses = residual_losses(flat, parts, combined if self.combined else None)
+                if self.learning == "ema":
+                    del losses["codebook"]
             leaves = self._path(rows)
             usage, stats = None, {}
             for layer, chosen in enumerate(rows):
@@ -201,11 +210,7 @@ class ResidualQuantizer(nn.Module):
 
     def digits(self, indices: Tensor) -> list[Tensor]:
         """(...) paths -> the choice in each layer, (...) int64 in [0, m)."""
-        digits = []
-        for size in reversed(self.branches):
-            digits.append(indices % size)
-            indices = torch.div(indices, size, rounding_mode="floor")
-        return digits[::-1]
+        return split_path(indices, self.branches)
 
     def rows(self, indices: Tensor) -> list[Tensor]:
         """(...) paths -> the row of each layer's :meth:`codebook`."""
@@ -288,52 +293,13 @@ class ResidualQuantizer(nn.Module):
 
     def _search(self, flat: Tensor) -> list[Tensor]:
         """Rows of each layer's codebook."""
-        return self._search_tree(flat) if self.tree else self._search_plain(flat)
-
-    def _search_plain(self, flat: Tensor) -> list[Tensor]:
-        rows: list[Tensor] = []
-        for layer in range(self.layers):
-            codebook = self.codebook(layer).detach()
-            rows.append(nearest(flat, codebook))
-            if layer + 1 < self.layers:
-                flat = flat - codebook.index_select(0, rows[-1])
-        return rows
-
-    def _search_tree(self, flat: Tensor) -> list[Tensor]:
-        codebook = self.codebook(0).detach()
-        rows = [nearest(flat, codebook)]
-        if self.layers == 1:
-            return rows
-        codes = codebook
-        for layer in range(1, self.layers):
-            children = self.codebook(layer).detach().view(-1, self.branches[layer], self.dim)
-            choice = nearest_child(flat, children, rows[-1], codes)
-            rows.append(rows[-1] * self.branches[layer] + choice)
-            if layer + 1 < self.layers:
-                codes = (codes[:, None] + children).view(-1, self.dim)
-        return rows
+        codebooks = [self.codebook(layer).detach() for layer in range(self.layers)]
+        if self.tree:
+            return search_tree(flat, codebooks, self.branches)
+        return search_layers(flat, codebooks)
 
     def _path(self, rows: list[Tensor]) -> Tensor:
-        if self.tree:
-            return rows[-1]
-        path = torch.zeros_like(rows[0])
-        for size, chosen in zip(self.branches, rows, strict=True):
-            path = path * size + chosen
-        return path
-
-    def _losses(self, flat: Tensor, parts: list[Tensor], combined: Tensor) -> dict[str, Tensor]:
-        """Eq. 5-6: the combined terms and each layer's, summed; the layers' residuals detached."""
-        codebook = commitment = flat.new_zeros(())
-        if self.combined and flat.numel():
-            codebook = (flat.detach() - combined).square().mean()
-            commitment = (flat - combined.detach()).square().mean()
-        left = flat
-        for part in parts if flat.numel() else []:
-            codebook = codebook + (left.detach() - part).square().mean()
-            commitment = commitment + (left - part.detach()).square().mean()
-            left = left - part.detach()
-        losses = {"commitment": commitment}
-        return losses | {"codebook": codebook} if self.learning == "loss" else losses
+        return rows[-1] if self.tree else join_path(rows, self.branches)
 
     def _remember(self, flat: Tensor, rows: list[Tensor], parts: list[Tensor]) -> None:
         counts, sums, left = [], [], flat

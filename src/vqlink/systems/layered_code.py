@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
+from vqlink.links.equalize import equalize
 from vqlink.links.indices import IndexLink
 from vqlink.protocols import Point, Reception, Transmission
 from vqlink.quantizers.labels import label_bits
+from vqlink.quantizers.paths import join_path
 from vqlink.quantizers.residual import ResidualQuantizer
 from vqlink.rng import Generators
 from vqlink.systems.autoencoder import VQAutoencoder
@@ -150,9 +151,7 @@ class LayeredCode(nn.Module):
     def _sum(self, maps: Sequence[Tensor]) -> Tensor:
         """(B, h, w) choices of each layer -> (B, h, w, D) codes of what is known."""
         quantizer = self.quantizer
-        path = torch.zeros_like(maps[0])
-        for branches, choice in zip(quantizer.branches, maps, strict=True):
-            path = path * branches + choice.clamp_min(0)
+        path = join_path([choice.clamp_min(0) for choice in maps], quantizer.branches)
         total = torch.zeros(*path.shape, quantizer.dim, device=path.device)
         known = torch.ones_like(path, dtype=torch.bool)
         for layer, (rows, choice) in enumerate(zip(quantizer.rows(path), maps, strict=True)):
@@ -177,8 +176,7 @@ class LayeredCode(nn.Module):
         symbols = self.to_symbols(x, 0.0)
         # One frame: a slow fade is the same for all layers.
         arrived = self.streams[0].channel(symbols, point, generator=generator)
-        noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var).expand(symbols.shape)
-        heard = self.from_symbols(zero_forcing(arrived.y, arrived.gain), noise_var, (height, width))
+        heard = self.from_symbols(*equalize(arrived), (height, width))
         return Transmission(
             received=heard.received,
             uses=torch.full((batch,), symbols.shape[1], dtype=torch.int64),

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vqlink.layers.blocks import to_channels_first, to_channels_last
+from vqlink.quantizers.paths import join_path
 from vqlink.quantizers.residual import ResidualQuantizer
 from vqlink.systems.autoencoder import VQAutoencoder
 from vqlink.systems.vqvae2 import VQVAE2
@@ -84,7 +85,7 @@ class ResidualCodes:
         if not isinstance(quantizer, ResidualQuantizer):
             return quantizer.decode(maps[layer])
         size = quantizer.branches[layer]
-        node = self._path(maps[:layer]) if quantizer.tree and layer else 0
+        node = join_path(maps[:layer], self.choices) if quantizer.tree and layer else 0
         return quantizer.codebook(layer).detach()[node * size + maps[layer]]
 
     def context(self, layer: int, maps: Sequence[Tensor]) -> Tensor | None:
@@ -94,18 +95,11 @@ class ResidualCodes:
         assert isinstance(quantizer, ResidualQuantizer)
         blank = torch.zeros_like(maps[0])
         whole = [*maps[:layer], *(blank for _ in self.choices[layer:])]
-        return quantizer.decode(self._path(whole), layers=layer)
+        return quantizer.decode(join_path(whole, self.choices), layers=layer)
 
     @torch.no_grad()
     def decode(self, maps: Sequence[Tensor]) -> Tensor:
-        return self.codec.decode(self._path(maps))
-
-    def _path(self, maps: Sequence[Tensor]) -> Tensor:
-        """Choices -> paths in mixed radix."""
-        path = torch.zeros_like(maps[0])
-        for size, choice in zip(self.choices, maps, strict=False):
-            path = path * size + choice
-        return path
+        return self.codec.decode(join_path(maps, self.choices))
 
 
 class VQVAE2Codes:

@@ -23,7 +23,7 @@ from vqlink.digital.hevc import HEVCCodec
 from vqlink.digital.mcs import MCS, MCS_TABLES, parse_mcs
 from vqlink.digital.modem import demap_symbols, map_bits
 from vqlink.errors import did_you_mean
-from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
+from vqlink.links.equalize import equalize
 from vqlink.protocols import MID_GREY, Point, Reception, Transmission, VqlinkError
 from vqlink.rng import Generators, check_generators, of_sample
 from vqlink.systems.rate_choice import choose_mcs
@@ -151,9 +151,8 @@ class Separation:
         self, symbols: Tensor, frame: Frame, point: Point, random: torch.Generator
     ) -> bytes | None:
         arrived = self.channel(symbols[None], point, generator=random)
-        equalised = zero_forcing(arrived.y, arrived.gain)[0]
-        noise_var = zero_forcing_noise_var(arrived.gain, arrived.noise_var)
-        return self._bytes(equalised, noise_var.expand(1, symbols.numel())[0], frame)
+        equalised, noise_var = equalize(arrived)
+        return self._bytes(equalised[0], noise_var[0], frame)
 
     def _bytes(self, symbols: Tensor, noise_var: Tensor, frame: Frame) -> bytes | None:
         llr = demap_symbols(symbols, noise_var, frame.bits_per_symbol)

@@ -22,7 +22,7 @@ from vqlink.digital import fec
 from vqlink.digital.mcs import MCS, MCS_TABLES, best_mcs_awgn, required_snr_db
 from vqlink.digital.modem import demap_symbols, map_bits
 from vqlink.layers.mdct import frame_count
-from vqlink.links.equalize import zero_forcing, zero_forcing_noise_var
+from vqlink.links.equalize import equalize
 from vqlink.protocols import Point, Transmission
 from vqlink.rng import Generators, check_generators, of_sample
 from vqlink.systems.rate_choice import heard_snr_db
@@ -137,9 +137,8 @@ class SpeechLink:
         symbols = map_bits(fec.encode_bits(bits, plan.frame), plan.mcs.bits_per_symbol)
         whole = symbols.reshape(1, -1)
         arrived = self.channel(whole, Point(snr_db=snr_db), generator=random)
-        equalised = zero_forcing(arrived.y, arrived.gain).reshape(symbols.shape)
-        noise = zero_forcing_noise_var(arrived.gain, arrived.noise_var).expand(whole.shape)
-        llr = demap_symbols(equalised, noise.reshape(symbols.shape), plan.mcs.bits_per_symbol)
+        equalised, noise = (part.reshape(symbols.shape) for part in equalize(arrived))
+        llr = demap_symbols(equalised, noise, plan.mcs.bits_per_symbol)
         decoded, good = fec.decode_blocks(llr, plan.frame)
         packed = np.packbits((decoded > 0).reshape(count, -1).numpy(), axis=1)
         whole_packets = good.reshape(count, -1).all(dim=1)
