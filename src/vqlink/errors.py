@@ -16,7 +16,7 @@ class VqlinkError(Exception):
 
 def one_line(text: object, limit: int = 160) -> str:
     """A text of whatever length and origin as one short line, for a message."""
-    line = " ".join(str(text).split())
+    line = " ".join(str(text).replace("\0", "\\0").split())
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

@@ -189,7 +189,52 @@ def test_unknown_systems_and_others_weights(
     assert call(capsys, *words)[0] == 0
 
 
+def test_folders_add_to_the_zoo_also_under_the_same_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, picture_path: Path, weights: Path
+) -> None:
+    sent, out = tmp_path / "s.sigmf-data", tmp_path / "p.png"
+    assert call(capsys, "tx", picture_path, "--system", "jscc-q64-awgn-1-12", "-o", sent)[0] == 0
+    assert load_system(str(weights))[0].name == "jscc-q64-awgn-1-12"
+    assert call(capsys, "rx", sent, "-o", out, "--system", weights)[0] == 0
+    assert out.exists()
+
+
+def test_two_hops_are_one(capsys: pytest.CaptureFixture[str], tmp_path: Path, sent: Path) -> None:
+    """Es is that of the sender, however much silence and noise the first hop added."""
+    one, first, two = (tmp_path / f"{n}.sigmf-data" for n in ("one", "first", "two"))
+    air = ("--delay", 5000, "--gain", -20)
+    assert call(capsys, "channel", sent, "-o", one, *air, "--snr", 10)[0] == 0
+    assert call(capsys, "channel", sent, "-o", first, *air, "--datatype", "ci16_le")[0] == 0
+    last = ("-o", two, "--datatype", "cf32_le", "--snr", 10)
+    assert call(capsys, "channel", first, *last)[0] == 0
+    noise = []
+    for path in (one, two):
+        meta = json.loads(path.with_suffix(".sigmf-meta").read_text())["global"]
+        silence = np.fromfile(path, "<c8")[:19_000]
+        noise.append((np.abs(silence) ** 2).mean() / meta["vqlink:symbol_energy"])
+    assert noise == pytest.approx([0.1, 0.1], rel=0.05)
+
+
+def test_a_recording_without_a_rate(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, sent: Path, weights: Path
+) -> None:
+    path = copy(sent, tmp_path)
+    meta = path.with_suffix(".sigmf-meta")
+    document = json.loads(meta.read_text())
+    document["global"].pop("core:sample_rate")
+    meta.write_text(json.dumps(document))
+    noisy = tmp_path / "n.sigmf-data"
+    status, _, error = call(capsys, "channel", path, "-o", noisy, "--multipath", "tdl-a")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "core:sample_rate" in error
+    assert call(capsys, "channel", path, "-o", noisy, "--snr", 20)[0] == 0
+    assert call(capsys, "rx", noisy, "-o", tmp_path / "p.png", "--system", weights)[0] == 0
+
+
 BAD = {
+    "rx to a folder": ("rx {sent} -o {tmp}/folder.png", "is a folder"),
+    "channel without ending": ("channel {sent} -o {tmp}/a", "sigmf-data"),
+    "tx huge rate": ("tx {picture} -o {tmp}/a.sigmf-data --symbol-rate 1e308", "--symbol-rate"),
     "tx wrong ending": ("tx {picture} -o {tmp}/a.wav", "sigmf-data"),
     "tx no out": ("tx {picture}", "--out"),
     "tx waveform": ("tx {picture} -o {tmp}/a.sigmf-data --waveform fm", "single-carrier"),
@@ -226,6 +271,7 @@ def test_mistakes_are_one_line(
 ) -> None:
     words, hint = BAD[name]
     places = {"tmp": tmp_path, "sent": sent, "picture": picture_path}
+    (tmp_path / "folder.png").mkdir()
     status, _, error = call(capsys, *(word.format(**places) for word in words.split()))
     assert (status, error.count("\n")) == (2, 1), error
     assert hint in error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -47,10 +48,41 @@ def test_send_writes_everything_at_equal_uses(
     assert files <= names
     assert len(names) == 7
     assert torch.equal(read_image(out / "sent.png"), read_image(picture_path))
+    commands = json.loads((out / "commands.json").read_text())
+    assert commands["rows.jsonl"].startswith("vqlink ")
     page = (out / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert 'src="data:' in page
     assert "https://" not in page
+
+
+def test_send_keeps_what_is_not_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted, rows = tmp_path / "commands.json", tmp_path / "rows.jsonl"
+    words = ("send", "A dog.", "--channel", "bec", "--erasure", 0, "--out", tmp_path)
+    monkeypatch.setattr("sys.argv", ["vqlink", *map(str, words)])
+    noted.write_text('{"mine.jsonl": "make it"}')
+    assert call(capsys, *words)[0] == 0
+    commands = json.loads(noted.read_text())
+    assert commands.pop("rows.jsonl").startswith("vqlink send 'A dog.'")
+    assert commands == {"mine.jsonl": "make it"}
+    assert call(capsys, *words)[0] == 0  # its own rows are replaced
+    noted.write_text('{"rows.jsonl": "vqlink evaluate"}')
+    before = rows.read_bytes()
+    status, _, error = call(capsys, *words)
+    assert (status, error.count("\n"), rows.read_bytes()) == (2, 1, before)
+    assert "name another --out" in error
+
+
+def test_names_need_not_be_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(str(tmp_path).encode() + b"/caf\xe9.yaml")
+    words = [sys.executable, "-m", "vqlink.cli.main", "recipes", "cp", "jscc-awgn-1-12", name]
+    done = subprocess.run(
+        words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"caf\\udce9.yaml" in done.stdout
 
 
 def test_send_prints_a_table(

@@ -127,7 +127,8 @@ def test_mistakes_end_in_one_line(
 def test_pictures_stay_pictures(tmp_path: Path, picture_path: Path, code: Path) -> None:
     assert not is_text("sample:astronaut", "awgn", [])
     assert not is_text(str(picture_path), "awgn", [])
-    assert not is_text("my holiday.jpg", "awgn", [])
+    for name in ("my holiday.jpg", "my photo.jp2", "my photo.heif", "my song.m4a"):
+        assert not is_text(name, "awgn", [])
     assert is_text("A dog runs.", "awgn", [])
     assert is_text("hello", "awgn", ["text-q32"])
     assert is_text("hello", "awgn", [str(code)])

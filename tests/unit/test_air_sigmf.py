@@ -93,7 +93,6 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "two channels": (_meta(lambda g: g.update({"core:num_channels": 2})), "one channel"),
     "rate zero": (_meta(lambda g: g.update({"core:sample_rate": 0})), "sample_rate"),
     "rate huge": (_meta(lambda g: g.update({"core:sample_rate": 10**400})), "sample_rate"),
-    "rate missing": (_meta(lambda g: g.pop("core:sample_rate")), "sample_rate"),
 }
 
 
@@ -105,6 +104,27 @@ def test_damaged_recordings_are_refused_in_one_line(tmp_path: Path, name: str) -
     with pytest.raises(VqlinkError, match=hint) as caught:
         read_recording(path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_rate_is_optional(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    _meta(lambda g: g.pop("core:sample_rate"))(path)
+    assert read_recording(path).sample_rate is None
+
+
+def test_a_failed_write_leaves_the_earlier_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path)
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(VqlinkError, match="No space"):
+        write(tmp_path, "ci16_le")
+    assert read_recording(path).datatype == "cf32_le"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_names(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def check_site(site: Path) -> dict[str, str]:
         assert (page.scripts, page.handlers) == (1, 0)
         for address in page.addresses:
             assert address.startswith("#") or (site / address).is_file(), address
+        assert not re.search(r'href="[^"]*\.svg"', text)  # opened alone, its scripts would run
         assert "url(" not in text
     return pages
 
@@ -256,6 +257,23 @@ def test_a_folder_with_other_files_is_left_alone(results: Path, tmp_path: Path) 
     with pytest.raises(VqlinkError, match="no report of vqlink"):
         write_report([results], tmp_path / "site")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "site" / "notes.txt").rename(tmp_path / "site" / "files" / "notes.txt")
+    with pytest.raises(VqlinkError, match="no report of vqlink"):
+        write_report([results], tmp_path / "site")
+    (tmp_path / "theirs" / "files").mkdir(parents=True)
+    (tmp_path / "theirs" / "files" / "photo.png").write_bytes(b"theirs")
+    with pytest.raises(VqlinkError, match="no report of vqlink"):
+        write_report([results], tmp_path / "theirs")
+
+
+def test_links_to_what_lies_elsewhere_are_not_followed(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret")
+    (results / "plot.png").symlink_to(tmp_path / "key")
+    (results / "same.svg").symlink_to(results / "toy-plot.svg")
+    write_report([results], tmp_path / "site")
+    names = {path.name for path in (tmp_path / "site" / "files").iterdir()}
+    assert not any("secret" in (tmp_path / "site" / "files" / n).read_text("latin1") for n in names)
+    assert "same.svg" in names
 
 
 def test_the_rows_that_ship(tmp_path: Path) -> None:

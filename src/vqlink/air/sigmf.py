@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,12 +37,12 @@ class Recording:
     """Samples of a file, read as they are needed.
 
     Attributes:
-        sample_rate: in samples a second.
+        sample_rate: in samples a second; None where the meta file doesn't say.
         datatype: of the file.
         extra: the meta file's ``vqlink:`` values, by their names without it.
     """
 
-    sample_rate: float
+    sample_rate: float | None
     datatype: str
     extra: Mapping[str, float] = field(default_factory=dict)
     _pairs: npt.NDArray[Any] = field(default_factory=lambda: np.empty((0, 2), np.float32))
@@ -98,7 +99,7 @@ def read_recording(path: Path) -> Recording:
     if meta.get("core:num_channels", 1) != 1:
         raise VqlinkError(f"{meta_path}: recordings of one channel are read, not of several")
     rate = _number(meta.get("core:sample_rate"))
-    if rate is None or not rate > 0:
+    if "core:sample_rate" in meta and not (rate and rate > 0):
         raise VqlinkError(f"{meta_path}: core:sample_rate must be a number above 0")
     pairs = _map_pairs(data, _DTYPES[datatype])
     _check_samples(data, pairs, meta.get("core:sha512"))
@@ -114,13 +115,15 @@ def write_recording(
     path: Path,
     samples: Complex,
     *,
-    sample_rate: float,
+    sample_rate: float | None,
     datatype: str,
     description: str,
     extra: Mapping[str, float] | None = None,
     frames: tuple[tuple[int, int], ...] = (),
 ) -> float:
     """Write both files of a recording, the meta file last.
+
+    An earlier recording of that name stays whole until the new one is.
 
     Args:
         path: ends in ``.sigmf-data``.
@@ -151,7 +154,7 @@ def write_recording(
     meta = {
         "global": {
             "core:datatype": datatype,
-            "core:sample_rate": sample_rate,
+            **({} if sample_rate is None else {"core:sample_rate": sample_rate}),
             "core:version": VERSION,
             "core:num_channels": 1,
             "core:sha512": hashlib.sha512(stored).hexdigest(),
@@ -168,9 +171,13 @@ def write_recording(
     }
     meta_path = path.with_suffix(META)
     try:
-        meta_path.unlink(missing_ok=True)  # never an old meta file beside new data
-        path.write_bytes(stored)
-        meta_path.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        with tempfile.TemporaryDirectory(prefix=".vqlink-", dir=path.parent) as temporary:
+            new_data, new_meta = Path(temporary, "data"), Path(temporary, "meta")
+            new_data.write_bytes(stored)
+            new_meta.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+            meta_path.unlink(missing_ok=True)  # never an old meta file beside new data
+            new_data.replace(path)
+            new_meta.replace(meta_path)
     except OSError as error:
         raise VqlinkError(f"{path}: cannot be written ({error.strerror or error})") from None
     return scale

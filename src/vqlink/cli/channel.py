@@ -42,20 +42,27 @@ def channel_command(
         raise VqlinkError(f"--delay is not negative, as {delay:g} is")
     if not 0 <= delay_spread <= 1:
         raise VqlinkError(f"--delay-spread lies between 0 and 1 second, not {delay_spread:g}")
-    from vqlink.air.sigmf import DATATYPES, data_path, read_recording, write_recording
+    from vqlink.air.sigmf import DATA, DATATYPES, data_path, read_recording, write_recording
     from vqlink.air.simulate import PROFILES, Air
     from vqlink.evaluation.air import samples_per_chip
     from vqlink.rng import stream
+    from vqlink.units import from_db
 
     if datatype is not None and datatype not in DATATYPES:
         raise VqlinkError(f"--datatype is one of {', '.join(DATATYPES)}, not {datatype!r}")
     if multipath is not None and multipath not in PROFILES:
         raise VqlinkError(f"--multipath is one of {', '.join(PROFILES)}, not {multipath!r}")
+    if out.suffix != DATA:
+        raise VqlinkError(f"-o {out}: a recording's name ends in {DATA}")
     sent = read_recording(recording)
     if data_path(recording).resolve() == data_path(out).resolve():
         raise VqlinkError("the received recording needs another name than the sent one")
     sps = samples_per_chip(sent)
-    spread = delay_spread * sent.sample_rate / sps
+    if multipath is not None and sent.sample_rate is None:
+        raise VqlinkError(
+            f"{recording}: its meta file has no core:sample_rate; --multipath needs it"
+        )
+    spread = delay_spread * (sent.sample_rate or 0.0) / sps
     if spread > 1000:
         raise VqlinkError(f"--delay-spread {delay_spread:g} s is {spread:.0f} symbols, too many")
     samples = sent.read(0, len(sent))
@@ -79,6 +86,6 @@ def channel_command(
         sample_rate=sent.sample_rate,
         datatype=datatype or sent.datatype,
         description="what a receiver records, simulated by vqlink channel",
-        extra={"samples_per_symbol": sps},
+        extra={"samples_per_symbol": sps, "symbol_energy": energy * from_db(gain)},
     )
     print(f"{len(received)} samples are in {out}")

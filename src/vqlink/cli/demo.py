@@ -12,6 +12,7 @@ import typer
 from vqlink.errors import VqlinkError
 
 _LOOPBACK = "127.0.0.1"
+_CONNECTIONS = 128  # more are answered with 503 at once
 
 
 def demo_command(
@@ -43,7 +44,13 @@ def demo_command(
     if browser:
         webbrowser.open(url)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, access_log=False)
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=2,
+            access_log=False,
+            limit_concurrency=_CONNECTIONS,
+        )
     )
     try:
         server.run(sockets=[listener])

@@ -6,6 +6,7 @@ Everything heavy is imported inside the verbs, so that help answers at once.
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -63,6 +64,8 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = app(args=spread(arguments), prog_name="vqlink", standalone_mode=False)
     except _UsageError as mistake:
@@ -79,6 +82,8 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
+    except UnicodeEncodeError as error:
+        return _fail(f"{error.object!r} holds what is no text in {error.encoding}: rename it")
     return status if isinstance(status, int) else 0
 
 

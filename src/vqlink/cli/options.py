@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from vqlink.evaluation.rows import Row
+    from vqlink.evaluation.send import Arrival
 
 SNR_LIMIT_DB = 100.0
 
@@ -41,10 +44,61 @@ def check_folder(path: Path) -> None:
         raise VqlinkError(f"cannot write to {path}: {reason}; name another --out") from None
 
 
-def note_command(rows: Path) -> None:
-    """Say beside a file of rows which command line made them, for ``vqlink report``."""
-    command = "vqlink " + shlex.join(sys.argv[1:])
-    (rows.parent / "commands.json").write_text(json.dumps({rows.name: command}) + "\n", "utf-8")
+def check_send_folder(out: Path) -> Path:
+    """As :func:`check_folder` for ``vqlink send``; the file of rows that it will write there.
+
+    Raises:
+        VqlinkError: also when that file holds rows of another verb.
+    """
+    check_folder(out)
+    rows = out / "rows.jsonl"
+    made_by = _commands(out).get(rows.name, "vqlink evaluate")  # which alone takes any name
+    if rows.exists() and made_by.startswith("vqlink evaluate"):
+        raise VqlinkError(f"{rows} was not written by `vqlink send`: name another --out")
+    return rows
+
+
+def replace_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows anew, and beside them which command line made them, for ``vqlink report``."""
+    from vqlink.evaluation.rows import append_rows
+
+    commands = _commands(path.parent) | {path.name: "vqlink " + shlex.join(sys.argv[1:])}
+    path.unlink(missing_ok=True)
+    (path.parent / "commands.json").write_text(json.dumps(commands, indent=1) + "\n", "utf-8")
+    append_rows(path, rows)
+
+
+def _commands(folder: Path) -> dict[str, str]:
+    """File of rows -> command, as ``commands.json`` has it."""
+    path = folder / "commands.json"
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
+        raise VqlinkError(f"{path} must map names of row files to their commands")
+    return document
+
+
+def arrival_row(
+    arrival: Arrival, channel: str, point: Mapping[str, float], **more: Any
+) -> dict[str, Any]:
+    """What ``send --json`` says of one system."""
+    return {
+        "system": arrival.system,
+        "channel": channel,
+        "point": dict(point),
+        "rho": arrival.rho,
+        "uses": arrival.uses,
+        "tx_power": arrival.tx_power,
+        "status": arrival.status,
+        **arrival.metrics,
+        "labels": dict(arrival.labels),
+        **more,
+        "seconds": round(arrival.seconds, 3),
+    }
 
 
 def drop_report(out: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqlink.cli.options import print_json
+from vqlink.cli.options import check_folder, print_json
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ def rx_command(
         raise VqlinkError(f"--sps lies between 2 and 64, not {sps}")
     if out.suffix.lower() != ".png":
         raise VqlinkError(f"-o {out}: images are written as PNG; let the name end in .png")
+    if out.is_dir():
+        raise VqlinkError(f"-o {out} is a folder; name a file that ends in .png")
+    if not out.parent.is_dir():
+        raise VqlinkError(f"-o {out}: there is no folder {out.parent}")
+    check_folder(out.parent)
     if udp is not None:
         from vqlink.cli.udp import receive_udp
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqlink.cli.options import check_folder, check_snr, file_name, note_command, print_json
+from vqlink.cli.options import (
+    arrival_row,
+    check_send_folder,
+    check_snr,
+    file_name,
+    print_json,
+    replace_rows,
+)
 from vqlink.cli.send_packets import is_packet_channel, send_packets_command
 from vqlink.cli.send_speech import is_recording, send_recording
 from vqlink.cli.send_text import is_text, send_text_command
@@ -104,11 +111,12 @@ def send_command(
     learned = tuple(system) if system else default_systems(ratio, config)
     names = tuple(dict.fromkeys((*learned, *(against if against is not None else _AGAINST))))
     systems = open_systems(names, config, ratio)
-    check_folder(out)
+    check_send_folder(out)
     result = _send(image, source, systems, channel_text, snr, seed, ratio, quiet=as_json)
     _write(result, out)
     if as_json:
-        print_json({"rows": [_json_row(result, arrival) for arrival in result.arrivals]})
+        point = {"snr_db": snr}
+        print_json({"rows": [arrival_row(a, channel_text, point) for a in result.arrivals]})
     else:
         _print_table(result)
         print(f"\nPictures, rows and report are in {out}; open {out / 'report.html'}")
@@ -179,7 +187,6 @@ def _sweep_roles(
 
 
 def _write(result: SendResult, out: Path) -> None:
-    from vqlink.evaluation.rows import append_rows
     from vqlink.reporting.pictures import side_by_side
     from vqlink.reporting.send_report import write_send_report
     from vqlink.sources.images import write_image
@@ -187,28 +194,10 @@ def _write(result: SendResult, out: Path) -> None:
     write_image(result.sent, out / "sent.png")
     for arrival in result.arrivals:
         write_image(arrival.received, out / f"{file_name(arrival.system)}.png")
-    rows = out / "rows.jsonl"
-    rows.unlink(missing_ok=True)
-    append_rows(rows, [row for arrival in result.arrivals for row in arrival.rows])
-    append_rows(rows, result.sweep)
-    note_command(rows)
+    rows = [row for arrival in result.arrivals for row in arrival.rows]
+    replace_rows(check_send_folder(out), [*rows, *result.sweep])
     side_by_side(result, out / "side-by-side.png")
     write_send_report(result, out / "report.html")
-
-
-def _json_row(result: SendResult, arrival: Arrival) -> dict[str, Any]:
-    return {
-        "system": arrival.system,
-        "channel": result.channel,
-        "point": {"snr_db": result.snr_db},
-        "rho": arrival.rho,
-        "uses": arrival.uses,
-        "tx_power": arrival.tx_power,
-        "status": arrival.status,
-        **arrival.metrics,
-        "labels": dict(arrival.labels),
-        "seconds": round(arrival.seconds, 3),
-    }
 
 
 def _print_table(result: SendResult) -> None:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vqlink.cli.options import check_folder, drop_report, file_name, note_command, print_json
+from vqlink.cli.options import (
+    arrival_row,
+    check_send_folder,
+    drop_report,
+    file_name,
+    print_json,
+    replace_rows,
+)
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -60,7 +67,7 @@ def send_packets_command(
     image = open_image(source)
     names = [*(systems or [DEFAULT_CODE]), *(default_files() if against is None else against)]
     opened = open_packet_systems(list(dict.fromkeys(names)), datagram=config.packet_size)
-    check_folder(out)
+    check_send_folder(out)
     name = channel_name(config)
     with Console(stderr=True, quiet=as_json).status("sending") as status:
         arrivals = send_at(
@@ -69,7 +76,8 @@ def send_packets_command(
         )  # fmt: skip
     _write(image, arrivals, out)
     if as_json:
-        print_json({"rows": [_json_row(arrival, name, erasure) for arrival in arrivals]})
+        axis = {"probability": erasure}
+        print_json({"rows": [arrival_row(arrival, name, axis) for arrival in arrivals]})
         return
     _print_table(arrivals, f"{source} over {name}, each packet lost with probability {erasure:g}")
     if against is None and "hevc+raptorq" not in names:
@@ -78,34 +86,16 @@ def send_packets_command(
 
 
 def _write(image: Tensor, arrivals: tuple[Arrival, ...], out: Path) -> None:
-    from vqlink.evaluation.rows import append_rows
     from vqlink.reporting.pictures import arrivals_beside
     from vqlink.sources.images import write_image
 
     write_image(image, out / "sent.png")
     for arrival in arrivals:
         write_image(arrival.received, out / f"{file_name(arrival.system)}.png")
-    rows = out / "rows.jsonl"
-    rows.unlink(missing_ok=True)
-    append_rows(rows, [row for arrival in arrivals for row in arrival.rows])
-    note_command(rows)
+    rows = [row for arrival in arrivals for row in arrival.rows]
+    replace_rows(check_send_folder(out), rows)
     drop_report(out)
     arrivals_beside(image, arrivals, out / "side-by-side.png")
-
-
-def _json_row(arrival: Arrival, channel: str, erasure: float) -> dict[str, Any]:
-    return {
-        "system": arrival.system,
-        "channel": channel,
-        "point": {"probability": erasure},
-        "rho": arrival.rho,
-        "uses": arrival.uses,
-        "tx_power": arrival.tx_power,
-        "status": arrival.status,
-        **arrival.metrics,
-        "labels": dict(arrival.labels),
-        "seconds": round(arrival.seconds, 3),
-    }
 
 
 def _print_table(arrivals: tuple[Arrival, ...], title: str) -> None:

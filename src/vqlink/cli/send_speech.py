@@ -6,9 +6,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vqlink.cli.options import check_folder, file_name, note_command, print_json
+from vqlink.cli.options import (
+    arrival_row,
+    check_send_folder,
+    file_name,
+    print_json,
+    replace_rows,
+)
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -16,13 +22,13 @@ if TYPE_CHECKING:
     from vqlink.sources.audio import Recording
 
 SAMPLE = "sample:voice"
-_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".m4a")
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".m4a")
 _HEADS = {"pesq": "PESQ", "stoi": "STOI", "psnr_weighted": "pSNR dB"}
 
 
 def is_recording(source: str) -> bool:
     """Whether INPUT is a recording, by its name."""
-    return source == SAMPLE or source.lower().endswith(_SUFFIXES)
+    return source == SAMPLE or source.lower().endswith(SUFFIXES)
 
 
 def send_recording(
@@ -42,7 +48,6 @@ def send_recording(
     Raises:
         VqlinkError: for what can't be read, opened or written, or a ``rho`` that speech hasn't.
     """
-    from vqlink.evaluation.rows import append_rows
     from vqlink.evaluation.send_speech import (
         CODEC_LINK,
         default_speech_systems,
@@ -60,7 +65,7 @@ def send_recording(
     learned = tuple(systems) if systems else default_speech_systems()
     names = tuple(dict.fromkeys((*learned, *(against if against is not None else [CODEC_LINK]))))
     opened = open_speech_systems(names, config)
-    check_folder(out)
+    check_send_folder(out)
 
     from rich.console import Console
 
@@ -79,14 +84,14 @@ def send_recording(
     shown = {f"sent: {source}": recording.samples}
     shown |= {f"{a.system}{_mcs(a)}: {_figures(a)}": a.received for a in arrivals}
     spectrograms(shown, out / "spectrograms.png")
-    rows = out / "rows.jsonl"
-    rows.unlink(missing_ok=True)
-    append_rows(rows, [row for arrival in arrivals for row in arrival.rows])
-    note_command(rows)
+    rows = [row for arrival in arrivals for row in arrival.rows]
+    replace_rows(check_send_folder(out), rows)
     title = f"{source} over {channel_name} at {snr_db:g} dB"
     _write_report(title, recording, arrivals, out)
     if as_json:
-        print_json({"rows": [_json_row(a, channel_name, snr_db, recording) for a in arrivals]})
+        point, notes = {"snr_db": snr_db}, list(recording.notes)
+        found = [arrival_row(a, channel_name, point, notes=notes) for a in arrivals]
+        print_json({"rows": found})
         return
     for note in recording.notes:
         print(f"note: {source}: {note}")
@@ -111,24 +116,6 @@ def _mcs(arrival: Arrival) -> str:
 def _figures(arrival: Arrival) -> str:
     parts = [f"{_HEADS[name]} {value:.2f}" for name, value in arrival.metrics.items()]
     return ", ".join([*parts, *([arrival.shown_status] if arrival.shown_status != "ok" else [])])
-
-
-def _json_row(
-    arrival: Arrival, channel: str, snr_db: float, recording: Recording
-) -> dict[str, Any]:
-    return {
-        "system": arrival.system,
-        "channel": channel,
-        "point": {"snr_db": snr_db},
-        "rho": arrival.rho,
-        "uses": arrival.uses,
-        "tx_power": arrival.tx_power,
-        "status": arrival.status,
-        **arrival.metrics,
-        "labels": dict(arrival.labels),
-        "notes": list(recording.notes),
-        "seconds": round(arrival.seconds, 3),
-    }
 
 
 def _cells(arrival: Arrival) -> tuple[str, ...]:
@@ -192,4 +179,5 @@ def _write_report(title: str, recording: Recording, arrivals: Sequence[Arrival],
         facts(about),
         f"<pre>{html.escape('vqlink ' + shlex.join(sys.argv[1:]))}</pre>",
     ]
-    (out / "report.html").write_text(page(f"vqlink: {title}", "\n".join(body)), encoding="utf-8")
+    report = page(f"vqlink: {title}", "\n".join(body))
+    (out / "report.html").write_text(report, "utf-8", "backslashreplace")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqlink.cli.options import (
-    check_folder,
+    check_send_folder,
     check_snr,
     drop_report,
     file_name,
-    note_command,
     print_json,
+    replace_rows,
 )
+from vqlink.cli.send_speech import SUFFIXES as RECORDINGS
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 _AGAINST = ("huffman+ldpc5g", "huffman+turbo")
 _SHOWN = 20
-_OTHER_FILES = (
-    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".wav",
-    ".flac", ".mp3", ".ogg", ".parquet",
-)  # fmt: skip
 
 
 def is_text(source: str, channel: str, systems: Sequence[str]) -> bool:
@@ -36,7 +33,10 @@ def is_text(source: str, channel: str, systems: Sequence[str]) -> bool:
     """
     if source.lower().endswith(".txt"):
         return True
-    names_a_file = source.startswith("sample:") or source.lower().endswith(_OTHER_FILES)
+    from vqlink.sources.images import SUFFIXES as PICTURES
+
+    other_files = (*PICTURES, ".gif", ".parquet", *RECORDINGS)
+    names_a_file = source.startswith("sample:") or source.lower().endswith(other_files)
     if names_a_file or os.path.lexists(source):
         return False
     if channel.strip().lower() in ("bec", "bsc"):
@@ -103,7 +103,7 @@ def send_text_command(
     opened = open_text_systems(
         names, config, bits_per_symbol={None: None, "bpsk": 1, "qpsk": 2}[modem]
     )
-    check_folder(out)
+    check_send_folder(out)
     point = Point(snr_db=snr) if value is None else Point(probability=value)
     sentences = frames(opened, sentences)
     console = Console(stderr=True, quiet=as_json)
@@ -139,16 +139,12 @@ def _probability(channel: str, erasure: float | None, flip: float | None) -> flo
 
 
 def _write(sentences: list[str], arrivals: tuple[TextArrival, ...], out: Path) -> None:
-    from vqlink.evaluation.rows import append_rows
-
     (out / "sent.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
-    rows = out / "rows.jsonl"
-    rows.unlink(missing_ok=True)
     for arrival in arrivals:
         text = "\n".join(arrival.sent.received) + "\n"
         (out / f"{file_name(arrival.system)}.txt").write_text(text, encoding="utf-8")
-        append_rows(rows, arrival.rows)
-    note_command(rows)
+    rows = [row for arrival in arrivals for row in arrival.rows]
+    replace_rows(check_send_folder(out), rows)
     drop_report(out)
 
 

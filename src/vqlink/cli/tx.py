@@ -78,7 +78,7 @@ def tx_command(
         raise VqlinkError(f"--datatype is one of {', '.join(DATATYPES)}, not {datatype!r}")
     if not 2 <= sps <= 64:
         raise VqlinkError(f"--sps lies between 2 and 64, not {sps}")
-    if not (math.isfinite(symbol_rate) and symbol_rate > 0):
+    if not (math.isfinite(sps * symbol_rate) and symbol_rate > 0):
         raise VqlinkError(f"--symbol-rate is a number above 0, not {symbol_rate}")
     if out.suffix != DATA:
         raise VqlinkError(f"-o {out}: a recording's name ends in {DATA}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,8 +37,8 @@ def transmit_udp(
 
     if not 0 <= loss <= 1:
         raise VqlinkError(f"--loss is a probability from 0 to 1, not {loss}")
-    if not (math.isfinite(mbit) and mbit > 0):
-        raise VqlinkError(f"--mbit is a number above 0, not {mbit}")
+    if not 0.001 <= mbit <= 1e6:
+        raise VqlinkError(f"--mbit lies between 0.001 and 1,000,000, not {mbit}")
     address = parse_address(address_text)
     image = open_image(source)
     opened = open_packet_code(system, datagram=datagram, interleaved=interleaved)
@@ -93,8 +92,6 @@ def receive_udp(
     for name, value in (("--timeout", seconds), ("--silence", silence)):
         if not 0 < value <= _MOST_SECONDS:
             raise VqlinkError(f"{name} is a number of seconds above 0, at most 3600, not {value}")
-    if not out.parent.is_dir():
-        raise VqlinkError(f"-o {out}: there is no folder {out.parent}")
     address = parse_address(address_text)
     receiver = PacketReceiver(folders)
     assembly = receiver.assembly

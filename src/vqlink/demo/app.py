@@ -24,6 +24,7 @@ from vqlink.sources.images import SAMPLES
 
 PAGE = Path(__file__).parent / "page"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+_READING, _UPLOAD_SECONDS = 8, 60.0  # uploads under way at once, and the longest of one
 _DECODING = 2  # files at once: a small one may unpack to hundreds of megabytes
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
@@ -142,7 +143,7 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_uploads(app: FastAPI, uploads: Uploads, limits: Limits) -> None:
-    decoding = asyncio.Semaphore(_DECODING)
+    reading, decoding = asyncio.Semaphore(_READING), asyncio.Semaphore(_DECODING)
 
     def describe(upload: Upload) -> dict[str, Any]:
         token = uploads.add(upload)
@@ -156,16 +157,13 @@ def _add_uploads(app: FastAPI, uploads: Uploads, limits: Limits) -> None:
 
     @app.post("/api/uploads")
     async def take(request: Request, kind: str, name: str = "your file") -> dict[str, Any]:
-        data = bytearray()
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > limits.upload_bytes:
-                raise _RefusedError(413, f"too large: at most {limits.upload_bytes / 1e6:g} MB")
+        async with reading:
+            data = await _body(request, limits.upload_bytes)
         make = {"picture": picture_upload, "recording": recording_upload}.get(kind)
         if make is None:
             raise _RefusedError(422, "kind is picture or recording")
         async with decoding:
-            return describe(await run_in_threadpool(make, bytes(data), one_line(name, 60)))
+            return describe(await run_in_threadpool(make, data, one_line(name, 60)))
 
     @app.post("/api/samples/{name}")
     async def sample(name: str) -> dict[str, Any]:
@@ -175,6 +173,19 @@ def _add_uploads(app: FastAPI, uploads: Uploads, limits: Limits) -> None:
     async def media(token: str, kind: str = "picture") -> Response:
         media_type, data = uploads.find(token, kind).media
         return Response(data, media_type=media_type)
+
+
+async def _body(request: Request, most: int) -> bytes:
+    data = bytearray()
+    try:
+        async with asyncio.timeout(_UPLOAD_SECONDS):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > most:
+                    raise _RefusedError(413, f"too large: at most {most / 1e6:g} MB")
+    except TimeoutError:
+        raise _RefusedError(408, f"not here after {_UPLOAD_SECONDS:g} s: send it again") from None
+    return bytes(data)
 
 
 def _add_starts(app: FastAPI, engine: Engine, uploads: Uploads) -> None:

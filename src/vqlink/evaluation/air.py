@@ -6,7 +6,7 @@ classical links, and weights folders that its user names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -119,15 +119,13 @@ class Directory:
     """
 
     def __init__(self, folders: Sequence[str] = ()) -> None:
-        learned = {entry.name: entry.sha256 for entry in entries()}
-        self._opened: dict[str, SymbolSystem] = {}
-        self._place = {name: name for name in learned}
+        self._learned: list[tuple[str, str]] = []
+        self._opened: dict[tuple[str, str], SymbolSystem] = {}
         for folder in folders:
             system, _, sha256 = load_system(folder)
-            learned[system.name] = sha256
-            self._place[system.name] = folder
-            self._opened[system.name] = system
-        self._learned: Mapping[str, str] = learned
+            self._learned.append((system.name, sha256))
+            self._opened[system.name, sha256] = system
+        self._learned += [(entry.name, entry.sha256) for entry in entries()]
         self._links = {name_id(name): name for name in _link_names()}
 
     def open(self, header: Header) -> SymbolSystem:
@@ -154,17 +152,19 @@ class Directory:
             if not link.holds(uses):
                 raise VqlinkError(f"its header tells {uses} symbols, too few for {link.name}")
             return link
-        for name, sha256 in self._learned.items():
-            if name_id(name) != header.system:
-                continue
+        named = [one for one in self._learned if name_id(one[0]) == header.system]
+        for name, sha256 in named:
             if weights_id(sha256) != header.weights:
-                raise VqlinkError(
-                    f"it was sent by {name} with weights {header.weights:08x}, here it has "
-                    f"{sha256[:8]}: name the folder of the sender's with --system"
-                )
-            if name not in self._opened:
-                self._opened[name] = load_system(self._place[name])[0]
-            return self._opened[name]
+                continue
+            if (name, sha256) not in self._opened:  # the zoo's: folders are open already
+                self._opened[name, sha256] = load_system(name)[0]
+            return self._opened[name, sha256]
+        if named:
+            here = ", ".join(sha256[:8] for _, sha256 in named)
+            raise VqlinkError(
+                f"it was sent by {named[0][0]} with weights {header.weights:08x}, here it has "
+                f"{here}: name the folder of the sender's with --system"
+            )
         raise VqlinkError(
             f"it was sent by a system that is not known here (name {header.system:08x}, weights "
             f"{header.weights:08x}): name its folder with --system"

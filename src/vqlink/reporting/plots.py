@@ -14,9 +14,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from vqlink.evaluation.rows import Row
+from vqlink.reporting.figures import COLOURS
 
-# Okabe and Ito's palette, told apart with any kind of colour vision.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLE = {"learned": "-", "fixed": "-", "best": "--", "": "-"}
 _SUFFIX = {"learned": "", "fixed": " (fixed)", "best": " (best MCS at each SNR)", "": ""}
 
@@ -53,7 +52,8 @@ def curve_figure(rows: Sequence[Row], label: str) -> str:
         rows: of one metric.
         label: of the vertical axis, with its unit.
     """
-    settings = {"svg.hashsalt": "vqlink", "svg.fonttype": "none", "font.size": 11}
+    settings = {"svg.hashsalt": "vqlink", "svg.fonttype": "none", "font.size": 11,
+                "text.parse_math": False}  # fmt: skip
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(8.6, 4.6), layout="constrained")
         FigureCanvasSVG(figure)
@@ -62,7 +62,7 @@ def curve_figure(rows: Sequence[Row], label: str) -> str:
         for (system, role), spots in curves(rows).items():
             colour = systems.setdefault(
                 system.partition("@")[0] + role.replace("fixed", "best"),
-                _COLOURS[len(systems) % len(_COLOURS)],
+                COLOURS[len(systems) % len(COLOURS)],
             )
             _draw(axes, spots, f"{system}{_SUFFIX.get(role, '')}", colour, _STYLE.get(role, "-"))
         axes.set_xlabel("Es/N0 in dB")

@@ -30,7 +30,7 @@ def write_send_report(result: SendResult, path: Path) -> None:
         facts(_facts(result)),
         f"<pre>{html.escape(result.command)}</pre>",
     ]
-    path.write_text(page(f"vqlink: {result.source}", "\n".join(body)), encoding="utf-8")
+    path.write_text(page(f"vqlink: {result.source}", "\n".join(body)), "utf-8", "backslashreplace")
 
 
 def headline(result: SendResult) -> str:

@@ -38,7 +38,7 @@ def spectrograms(recordings: Mapping[str, Tensor], path: Path) -> None:
             vmax=top,
             extent=(0, picture.shape[1] * _HOP / _RATE, 0, _RATE / 2000),
         )
-        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_title(title, fontsize=9, loc="left", parse_math=False)
         axes.set_ylabel("kHz", fontsize=8)
         axes.tick_params(labelsize=7)
         if place == len(pictures) - 1:

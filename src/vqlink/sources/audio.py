@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqlink.protocols import VqlinkError
+from vqlink.errors import VqlinkError, one_line
 
 RATE = 16_000
 """Samples a second of every recording."""
@@ -67,7 +67,7 @@ def read_audio(path: str | Path) -> Recording:
     except PermissionError:
         raise VqlinkError(f"{path}: no permission to read it") from None
     except (OSError, ValueError) as error:
-        raise VqlinkError(f"{path}: cannot be read ({_one_line(error)})") from None
+        raise VqlinkError(f"{path}: cannot be read ({one_line(error)})") from None
 
 
 def write_audio(samples: Tensor, path: str | Path) -> None:
@@ -137,10 +137,10 @@ def _read(file: BinaryIO, name: str) -> Recording:
             _check(rate, channels, frames, name)
             mono, power, clipped = _average(sound, name)
     except soundfile.LibsndfileError as error:
-        reason = _one_line(error.error_string)
+        reason = one_line(error.error_string)
         raise VqlinkError(f"{name}: not a recording that can be read ({reason})") from None
     except RuntimeError as error:
-        raise VqlinkError(f"{name}: damaged ({_one_line(error)})") from None
+        raise VqlinkError(f"{name}: damaged ({one_line(error)})") from None
     if len(mono) < MIN_SECONDS * rate:
         raise VqlinkError(f"{name}: cut short after {len(mono) / rate:.2f} s; 1 s is least")
     notes = list(_oddities(power, clipped))
@@ -201,8 +201,3 @@ def _soundfile() -> Any:
     except (ImportError, OSError):
         raise VqlinkError("recordings need soundfile: pip install 'vqlink[speech]'") from None
     return soundfile
-
-
-def _one_line(text: object) -> str:
-    line = " ".join(str(text).split())
-    return line if len(line) <= 120 else line[:117] + "..."

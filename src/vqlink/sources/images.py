@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from vqlink.protocols import VqlinkError
+from vqlink.errors import VqlinkError, one_line
 
 MIN_SIDE = 16
 """Shortest side, in pixels, that is read."""
@@ -104,7 +104,7 @@ def read_image(path: str | Path) -> Tensor:
     except PermissionError:
         raise VqlinkError(f"{path}: no permission to read it") from None
     except (OSError, ValueError) as error:  # too long a name, a NUL in it, a failing disk
-        raise VqlinkError(f"{_one_line(str(path))}: cannot be read ({_one_line(error)})") from None
+        raise VqlinkError(f"{one_line(str(path))}: cannot be read ({one_line(error)})") from None
 
 
 def decode_image(data: bytes, name: str) -> Tensor:
@@ -139,7 +139,7 @@ def write_image(image: Tensor, path: str | Path) -> None:
     try:
         Image.fromarray(pixels).save(path, format="PNG", compress_level=4)
     except OSError as error:
-        reason = error.strerror or _one_line(error)
+        reason = error.strerror or one_line(error)
         raise VqlinkError(f"{path}: cannot be written ({reason})") from None
 
 
@@ -166,7 +166,7 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise VqlinkError(f"{name}: has more than {MAX_PIXELS // 10**6} megapixels") from None
     except Exception as error:  # damaged files make decoders raise nearly every exception there is
-        raise VqlinkError(f"{name}: damaged or cut short ({_one_line(error)})") from None
+        raise VqlinkError(f"{name}: damaged or cut short ({one_line(error)})") from None
 
 
 def _formats_for(file: BinaryIO) -> tuple[str, ...]:
@@ -203,8 +203,3 @@ def _to_tensor(picture: Image.Image, name: str) -> Tensor:
     pixels = torch.from_numpy(np.array(picture.convert("RGB")))
     planes = pixels.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
     return planes.div_(255.0)
-
-
-def _one_line(text: object) -> str:
-    line = " ".join(str(text).replace("\0", "\\0").split())
-    return line if len(line) <= 120 else line[:117] + "..."

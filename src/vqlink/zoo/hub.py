@@ -134,7 +134,9 @@ def push(
             shutil.copyfile(folder / file, staged / file)
         document = {"entry": entry.document(), "config_sha256": sha256_of(staged / CONFIG_NAME)}
         (staged / ENTRY_NAME).write_text(json.dumps(document, indent=1) + "\n")
-        (staged / CARD_NAME).write_text(model_card(entry, recipe, str(location), licence=licence))
+        (staged / CARD_NAME).write_text(
+            model_card(entry, recipe, str(location), licence=licence), "utf-8"
+        )
         stand_in = _stand_in()
         if stand_in is None:
             return _upload(staged, location, private)

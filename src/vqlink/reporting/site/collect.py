@@ -161,6 +161,7 @@ def _files(source: Path, leave_out: Path | None, *, alone: bool = True) -> list[
             (path, (head / path.relative_to(source)).with_suffix("").as_posix())
             for path in sorted(source.rglob("*"))
             if path.is_file()
+            and path.resolve().is_relative_to(source.resolve())  # no link to what lies elsewhere
             and not any(part.startswith(".") for part in path.relative_to(source).parts)
             and (hidden is None or hidden not in path.resolve().parents)
         ]

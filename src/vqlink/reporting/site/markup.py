@@ -127,13 +127,15 @@ def facts(pairs: Mapping[str, str]) -> str:
 
 
 def image(name: str, caption: str, how: str = "") -> str:
-    """A plot or picture of the report's files; ``how`` is HTML."""
+    """A plot or picture of the report's files; ``how`` is HTML.
+
+    A click shows a picture alone; not so an SVG, whose scripts would then run.
+    """
     text = esc(caption)
-    return (
-        f'<figure class="paperwhite"><a href="@@{esc(name)}">'
-        f'<img src="@@{esc(name)}" alt="{text}" loading="lazy"></a>'
-        f"<figcaption>{text}{how}</figcaption></figure>"
-    )
+    shown = f'<img src="@@{esc(name)}" alt="{text}" loading="lazy">'
+    if not name.lower().endswith(".svg"):
+        shown = f'<a href="@@{esc(name)}">{shown}</a>'
+    return f'<figure class="paperwhite">{shown}<figcaption>{text}{how}</figcaption></figure>'
 
 
 def player(name: str, caption: str) -> str:

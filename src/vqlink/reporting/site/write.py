@@ -49,7 +49,7 @@ def write_report(sources: Sequence[Path], out: Path, *, listen: bool = False) ->
             pages.insert(1, listen_page(Path(temporary) / "sounds", files))
         made = Path(temporary) / "report"
         if single:
-            made.write_text(_single(pages, files), encoding="utf-8")
+            made.write_text(_single(pages, files), "utf-8", "backslashreplace")
             made.replace(out)
         else:
             _folder(pages, files, made)
@@ -89,14 +89,17 @@ def _check_free(out: Path, single: bool) -> None:
         return
     if not out.is_dir():
         raise VqlinkError(f"{out} is a file; name a folder for --out, or a file that ends in .html")
-    if not all(_is_ours(path) for path in out.iterdir()):
+    inside = list(out.iterdir())
+    whole = not inside or (out / "index.html").is_file()
+    if not (whole and all(_is_ours(path) for path in inside)):
         raise VqlinkError(f"{out} holds files that are no report of vqlink; name another --out")
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether an earlier report wrote it: a page with the mark, or the folder of files."""
+    """Whether an earlier report wrote it: a page with the mark, or a folder of its media alone."""
     if path.is_dir():
-        return path.name == "files"
+        inside = path.iterdir() if path.name == "files" else [path]
+        return all(one.is_file() and one.suffix.lower() in _TYPES for one in inside)
     with path.open("rb") as file:
         return path.suffix == ".html" and MARK.encode() in file.read(2000)
 
@@ -110,7 +113,7 @@ def _folder(pages: Sequence[Page], files: Files, folder: Path) -> None:
         text = _document(page.title, _navigation(pages, page), inside)
         text = re.sub(r'href="@([a-z0-9-]+)"', r'href="\1.html"', text)
         text = re.sub(r'(src|href)="@@([^"]+)"', r'\1="files/\2"', text)
-        (folder / f"{page.slug}.html").write_text(text, encoding="utf-8")
+        (folder / f"{page.slug}.html").write_text(text, "utf-8", "backslashreplace")
 
 
 def _single(pages: Sequence[Page], files: Files) -> str:
