@@ -7,9 +7,10 @@ another, and so that evaluation noise belongs to (seed, point, repeat, sample) a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +30,18 @@ def stream(seed: int, purpose: str, *keys: Key) -> torch.Generator:
     name = repr((int(seed), purpose, *keys)).encode()
     digest = hashlib.blake2b(name, digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@contextlib.contextmanager
+def seeded_dropout(seed: int, *keys: Key) -> Iterator[None]:
+    """torch's global generator, which dropout draws from, seeded by (seed, "drop", keys) inside.
+
+    Afterwards the CPU's is as it was.
+    """
+    drop = torch.randint(2**62, (), generator=stream(seed, "drop", *keys))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(drop))
+        yield
 
 
 def check_generators(generator: Generators, batch: int) -> None:

@@ -17,7 +17,7 @@ from vqlink.cli.main import run as command_line
 from vqlink.experiments import softvq, softvq_data, softvq_pictures, softvq_runs
 from vqlink.experiments.catalogue import find
 from vqlink.experiments.reproduction import Row
-from vqlink.experiments.softvq_claims import codes, pair, robustness
+from vqlink.experiments.softvq_claims import codes, options_of, pair, robustness
 from vqlink.experiments.softvq_curves import at_equal_snr, curve, doubling
 from vqlink.experiments.softvq_images import SoftRun, build, load, noise_point, save, train
 from vqlink.experiments.softvq_images import training_noise as noise_of
@@ -164,6 +164,23 @@ def test_no_claim_is_held_or_not_without_rows() -> None:
     assert codes([]).held is None
     quiet = law("distance", 1.0)[:3]
     assert doubling(curve(quiet, cell("distance", "fixed", "none"))) is None
+
+
+def test_errors_that_double_nowhere_say_nothing_of_which_doubles_first() -> None:
+    rows = [*law("distance", 1.0)[:3], *law("attention", 1.0)[:3]]
+    claims = robustness(*pair(rows, "fixed", "none"), None)
+    (later,) = [claim for claim in claims if "doubles" in claim.text]
+    assert later.held is None
+
+
+def test_options_are_judged_beside_their_own_seed() -> None:
+    """The rival's other seeds are worse by themselves, and say nothing of the option."""
+    sigmas = (0.05, 0.5)
+    rows = [row("attention", s, 0.02, 1.0, seed=seed) for s in sigmas for seed in (1, 2)]
+    rows += [row("attention", s, 0.010, 1.0) for s in sigmas]
+    rows += [row("attention", s, 0.011, 1.0, sign=1) for s in sigmas]
+    (plus,) = [c for c in options_of(rows) if "a plus" in c.text and "equal sigma" in c.text]
+    assert plus.held is False
 
 
 def test_codewords_in_place_of_mixtures_are_judged() -> None:

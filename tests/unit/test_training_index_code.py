@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
+from torch import Tensor
 
 from tests.conftest import small_recipe, smooth_picture
 from vqlink.config.load import load_recipe
@@ -21,6 +22,7 @@ from vqlink.systems.index_code import IndexCode
 from vqlink.training.adversary import Adversary
 from vqlink.training.ema import Ema
 from vqlink.training.loop import train
+from vqlink.training.validation import Validation
 
 SHORT = (
     "source.crop=32", "training.steps=6", "training.warmup=2", "training.messages=2",
@@ -88,6 +90,23 @@ def test_a_run_ships_labels_of_the_averaged_codebooks(picture_folder: Path, tmp_
     assert all(torch.equal(system.labels(scale), labels) for scale, labels in enumerate(shipped))
     record = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
     assert {"mae", "mse", "commitment", "perplexity0", "perplexity3"} <= record.keys()
+
+
+def test_validation_is_of_the_labels_that_ship(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def run(self: Validation, ema: Ema) -> dict[str, float]:
+        seen.append({name: t.clone() for name, t in ema.state.items() if "labels" in name})
+        return {}
+
+    monkeypatch.setattr(Validation, "run", run)
+    train(recipe_of(picture_folder, *STRAIGHT), tmp_path / "run", progress=False)
+    system, _ = load_weights(tmp_path / "run" / "weights")
+    assert isinstance(system, IndexCode)
+    assert len(seen[-1]) == 4
+    assert all(torch.equal(system.labels(n), seen[-1][f"labels{n}"]) for n in range(4))
 
 
 def adversary(rate: float = 0.01) -> Adversary:

@@ -243,6 +243,8 @@ def test_what_cannot_be_trained_is_one_clear_line(
         train(other, whole, resume=True, progress=False)
     with pytest.raises(VqlinkError, match=r"another recipe \(quantizer"):
         train(recipe_of(picture_folder, "quantizer.order=16"), whole, resume=True, progress=False)
+    with pytest.raises(VqlinkError, match="in 1 processes, not 2"):
+        train(recipe, whole, resume=True, devices=2, progress=False)
     with pytest.raises(VqlinkError, match="no such file or folder"):
         train(recipe_of(tmp_path / "nowhere"), tmp_path / "run", progress=False)
     with pytest.raises(VqlinkError, match="no weights folder"):
@@ -360,4 +362,4 @@ def test_kill_9_at_any_time_leaves_a_state_that_loads(picture_folder: Path, tmp_
         process.kill()
         process.communicate()
         assert trainer_module.read_header(tmp_path / "state.safetensors").step > 0
-    trainer_module.check_same_recipe(tmp_path / "state.safetensors", recipe)
+    trainer_module.check_same_run(tmp_path / "state.safetensors", recipe, 1)

@@ -127,10 +127,10 @@ def test_a_resumed_run_is_an_uninterrupted_one(voices: Path, tmp_path: Path, nam
         ],
     }[name]
     recipe = load_speech_recipe(name, [f"source.train={voices}", *small])
-    whole = train_speech_recipe(recipe, _folder(tmp_path, "whole"))
+    whole = train_speech_recipe(recipe, tmp_path / "new" / "whole")
     assert (whole.step, whole.complete) == (60, True)
     with pytest.raises(VqlinkError, match="already holds a run"):
-        train_speech_recipe(recipe, tmp_path / "whole")
+        train_speech_recipe(recipe, tmp_path / "new" / "whole")
 
     def interrupt(values: dict[str, float]) -> None:
         if values["step"] == 50:
@@ -147,7 +147,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(voices: Path, tmp_path: Path, nam
     log.write_text(log.read_text() + '{"step": 55}\n{"st')  # of a kill after the last save
     assert train_speech_recipe(recipe, parts, resume=True).complete
     for file in ("weights/model.safetensors", "weights/config.json", "log.jsonl"):
-        assert (parts / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+        assert (parts / file).read_bytes() == (tmp_path / "new" / "whole" / file).read_bytes()
     with pytest.raises(VqlinkError, match="nothing to resume"):
         train_speech_recipe(recipe, _folder(tmp_path, "empty"), resume=True)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
+import torch
 from lightning_fabric import Fabric
+from safetensors.torch import load_file
+from torch import Tensor
 
 from vqlink.cli.train import _initial_folder
 from vqlink.config.load import load_recipe
@@ -13,8 +17,10 @@ from vqlink.config.schema import Recipe
 from vqlink.config.text import TOKENIZER_NAME, build_text_code, save_text_weights
 from vqlink.links.bits import LONGEST
 from vqlink.sources.text import read_tokenizer, train_tokenizer
+from vqlink.training.checkpoint import STATE_NAME
 from vqlink.training.ema import Ema
 from vqlink.training.loop import _tokenizer, train
+from vqlink.training.trainer import Trainer
 from vqlink.training.validation import TextValidation
 
 LINES = ["A man rides a horse.", "Two dogs run on the grass."]
@@ -42,6 +48,33 @@ def test_a_run_keeps_its_vocabulary(tmp_path: Path, recipe: Recipe) -> None:
     fabric = Fabric(devices=1, accelerator="cpu")
     assert _tokenizer(fabric, recipe, folder, None).get_vocab() == first
     assert _tokenizer(fabric, recipe, None, None).get_vocab() != first
+
+
+def test_dropout_resumes_bit_for_bit(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It draws from torch's global generator, which a new process has in another state."""
+    training = recipe.training.model_copy(update={"steps": 4})
+    encoder = recipe.encoder.model_copy(update={"dropout": 0.3})
+    recipe = recipe.model_copy(update={"training": training, "encoder": encoder})
+    torch.manual_seed(1)
+    train(recipe, tmp_path / "whole", progress=False)
+    whole = load_file(tmp_path / "whole" / STATE_NAME)
+    step = Trainer.run_step
+
+    def stopping(self: Trainer) -> dict[str, Tensor]:
+        if self.step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "run_step", stopping)
+    torch.manual_seed(2)
+    assert train(recipe, tmp_path / "run", progress=False).step == 2
+    monkeypatch.undo()
+    torch.manual_seed(3)
+    assert train(recipe, tmp_path / "run", resume=True, progress=False).complete
+    parts = load_file(tmp_path / "run" / STATE_NAME)
+    assert all(torch.equal(parts[name], values) for name, values in whole.items())
 
 
 def test_a_run_takes_the_vocabulary_of_what_it_starts_from(tmp_path: Path, recipe: Recipe) -> None:

@@ -105,7 +105,12 @@ class Case:
 
     def noise(self) -> torch.Generator:
         """The channel's stream: of (seed, point, repeat, sample) alone, alike for all systems."""
-        return stream(self.seed, "channel", self.value, self.repeat, self.sample)
+        return channel_noise(self.seed, self.value, self.repeat, self.sample)
+
+
+def channel_noise(seed: int, value: float, repeat: int, sample: str) -> torch.Generator:
+    """The channel's stream at one point of its axis, for one message."""
+    return stream(seed, "channel", value, repeat, sample)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,19 @@ from vqlink.config.load import recipe_hash
 from vqlink.config.text import text_channel
 from vqlink.errors import did_you_mean
 from vqlink.evaluation.kinds import check_kind
-from vqlink.evaluation.rows import VERSIONS, Case, Figure, Row, axis_of, digest, rows_of
+from vqlink.evaluation.rows import (
+    VERSIONS,
+    Case,
+    Figure,
+    Row,
+    axis_of,
+    channel_noise,
+    digest,
+    rows_of,
+)
 from vqlink.links.bits import BitsLink
 from vqlink.metrics.text import TEXT_METRICS, TextMetric
 from vqlink.protocols import Point, TextTransceiver, TextTransmission, VqlinkError
-from vqlink.rng import stream
 from vqlink.sources.text import decode
 from vqlink.systems.text_code import TextCode
 from vqlink.systems.text_separation import TEXT_LINKS, parse_text_separation
@@ -213,7 +221,7 @@ def teacher_forced(
     assert code.tokenizer is not None
     sent = [code.tokens(sentence) for sentence in sentences]
     (_, value) = axis_of(point)
-    noise = [stream(seed, "channel", value, 0, str(i)) for i in range(len(sentences))]
+    noise = [channel_noise(seed, value, 0, str(i)) for i in range(len(sentences))]
     known = code.carry(sent, point, generator=noise)
     read, surprise, count = [], 0.0, 0
     for tokens, heard in zip(sent, known, strict=True):

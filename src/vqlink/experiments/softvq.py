@@ -179,7 +179,7 @@ def _label(settings: dict[str, Any]) -> str:
     if settings["scale"] == "dim":
         parts.append("sqrt(d)")
     if settings["sent"] != "mixture":
-        parts.append(f"trained on {settings['sent']}s")
+        parts.append(f"trained on {settings['sent'].removesuffix('s')}s")
     return ", ".join(parts)
 
 

@@ -32,17 +32,24 @@ Curve = dict[float, Spot]
 
 
 def curve(
-    rows: Sequence[Row], cell: Mapping[str, object], *, arrived_from: str | None = None
+    rows: Sequence[Row],
+    cell: Mapping[str, object],
+    *,
+    arrived_from: str | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Curve:
-    """The curve of a cell over all its seeds.
+    """The curve of a cell over its seeds.
 
     Args:
+        seeds: None for all that were run.
         arrived_from: what was sent; None for what the run was trained to send.
     """
     wanted = {name: value for name, value in cell.items() if name != "seed"}
     kind = arrived_from or str(cell["sent"])
     found: dict[float, list[Row]] = {}
     for row in select(rows, **wanted, arrived_from=kind):
+        if seeds is not None and row["seed"] not in seeds:
+            continue
         found.setdefault(row["sigma"], []).append(row)
     return {sigma: _spot(some) for sigma, some in sorted(found.items())}
 

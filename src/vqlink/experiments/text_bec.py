@@ -15,6 +15,7 @@ from vqlink.config.channels import parse_channel
 from vqlink.config.load import load_recipe
 from vqlink.config.text import build_text_code, recipe_tokenizer
 from vqlink.config.text_parts import TextSource
+from vqlink.evaluation.rows import channel_noise
 from vqlink.evaluation.text import (
     TextSystem,
     open_text_systems,
@@ -36,7 +37,6 @@ from vqlink.links.bits import LONGEST, BitsLink
 from vqlink.metrics.text import TEXT_METRICS
 from vqlink.protocols import Point
 from vqlink.reporting.figures import Curve, curves_figure
-from vqlink.rng import stream
 from vqlink.sources.text import TokenBatches, open_sentences
 from vqlink.systems.text_code import TextCode
 from vqlink.systems.text_separation import parse_text_separation
@@ -120,7 +120,7 @@ def _work(cell: Cell, *, samples: int, points: Sequence[float]) -> list[Row]:
     (system,) = open_text_systems([_weights(bits)], parse_channel("bec"))
     assert isinstance(system.transceiver, TextCode)
     if name == FORCED:
-        return [_forced(system.transceiver, sentences, value) for value in points]
+        return [_forced(system, sentences, value) for value in points]
     if name == BEAM:
         system.transceiver.beams = 4
     return _measured(system, sentences, points)
@@ -156,7 +156,7 @@ def _measured(system: TextSystem, sentences: Sequence[str], points: Sequence[flo
     sent = system.transceiver.transmit(
         [*sentences] * len(points),
         Point(probability=torch.tensor(points).repeat_interleave(count)),
-        generator=[stream(0, "channel", p, 0, str(i)) for p in points for i in range(count)],
+        generator=[channel_noise(0, p, 0, str(i)) for p in points for i in range(count)],
     )
     rows = []
     for place, erasure in enumerate(points):
@@ -190,8 +190,9 @@ def _measured(system: TextSystem, sentences: Sequence[str], points: Sequence[flo
     return [{**row, "cell_seconds": seconds} for row in rows]
 
 
-def _forced(code: TextCode, sentences: Sequence[str], erasure: float) -> Row:
-    read, perplexity = teacher_forced(code, sentences, Point(probability=erasure))
+def _forced(system: TextSystem, sentences: Sequence[str], erasure: float) -> Row:
+    assert isinstance(system.transceiver, TextCode)
+    read, perplexity = teacher_forced(system.transceiver, sentences, Point(probability=erasure))
     found = {metric.name: metric.function(read, sentences) for metric in TEXT_METRICS}
     return {
         "erasure": erasure,
@@ -200,6 +201,8 @@ def _forced(code: TextCode, sentences: Sequence[str], erasure: float) -> Row:
         "n": len(sentences),
         "seed": 0,
         "data": TEST,
+        "weights": system.weights,
+        "recipe": system.recipe,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from vqlink.experiments.reproduction import Claim, Row, select
+from vqlink.experiments.reproduction import Claim, Row, of_all, select
 
 BITS = (32, 16, 8)
 ERASURES = tuple(tenth / 10 for tenth in range(10))
@@ -54,37 +54,35 @@ def _cliff(rows: Sequence[Row], bits: int, link: str) -> float | None:
 
 def _beyond_cliff(rows: Sequence[Row], bits: int) -> Claim:
     text = f"Q = {bits}: above both word links from their cliff (a tenth lost) on"
-    parts, won = [], []
+    parts: list[str] = []
+    won: list[bool | None] = []
     for link in WORD_LINKS:
         cliff = _cliff(rows, bits, link)
-        if cliff is None:
+        gains = [_gain(rows, bits, link, p) for p in ERASURES if cliff is None or p >= cliff]
+        if cliff is None:  # a link without a cliff has nothing to be judged by
+            won += [None] if None in gains else []
             continue
-        gains = []
-        for p in ERASURES:
-            ours, theirs = _at(rows, bits, f"text-q{bits}", p), _at(rows, bits, link, p)
-            if p >= cliff and ours is not None and theirs is not None:
-                gains.append(ours - theirs)
-        if gains:
-            won += [gain > 0 for gain in gains]
-            listed = ", ".join(f"{gain:+.3f}" for gain in gains)
-            parts.append(f"{link} from {cliff:g} on: {listed}")
-    return Claim(text, all(won) if won else None, "; ".join(parts) or "not run")
+        won += [None if gain is None else gain > 0 for gain in gains]
+        listed = ", ".join("not run" if gain is None else f"{gain:+.3f}" for gain in gains)
+        parts.append(f"{link} from {cliff:g} on: {listed}")
+    return of_all(text, won or [None], "; ".join(parts))
+
+
+def _gain(rows: Sequence[Row], bits: int, link: str, erasure: float) -> float | None:
+    """By how much the code's similarity is above a link's; None where one was not run."""
+    ours, theirs = _at(rows, bits, f"text-q{bits}", erasure), _at(rows, bits, link, erasure)
+    return None if ours is None or theirs is None else ours - theirs
 
 
 def _before_cliff(rows: Sequence[Row]) -> Claim:
     text = "the paper: outperforms Huffman with turbo or LDPC everywhere"
-    worst, where = None, ""
-    for bits in BITS:
-        for link in WORD_LINKS:
-            for p in ERASURES:
-                ours, theirs = _at(rows, bits, f"text-q{bits}", p), _at(rows, bits, link, p)
-                if ours is None or theirs is None:
-                    continue
-                if worst is None or ours - theirs < worst:
-                    worst, where = ours - theirs, f"Q = {bits}, {link}, P_e {p:g}"
-    if worst is None:
-        return Claim(text, None, "not run")
-    return Claim(text, worst > 0, f"smallest difference {worst:+.3f} ({where})")
+    gains = {
+        f"Q = {bits}, {link}, P_e {p:g}": _gain(rows, bits, link, p)
+        for bits, link, p in itertools.product(BITS, WORD_LINKS, ERASURES)
+    }
+    run = [(gain, where) for where, gain in gains.items() if gain is not None]
+    figures = "smallest difference {:+.3f} ({})".format(*min(run)) if run else ""
+    return of_all(text, [None if g is None else g > 0 for g in gains.values()], figures)
 
 
 def _no_cliff(rows: Sequence[Row]) -> Claim:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vqlink.digital.laplace import FIRST_OCTAVE, LAST_OCTAVE, PER_OCTAVE, ROWS, tables
 
 _STEP = 0.5  # between the two step sizes that tell what a bit is worth
-_FLOOR = 320 / 12  # error that rounding to 16 bits makes in a frame anyway
+ROUNDING = 320 / 12  # error that rounding to 16 bits makes in a frame anyway
 _EVERY = 4  # bins of the smooth envelopes that decide the step
 
 
@@ -45,7 +45,7 @@ def rate_distortion(
     # Only the shape counts: a common shift would be made up for by the step, and drift for ever.
     log2_step = log2_step - log2_step.mean(dim=1, keepdim=True)
     start = step_for(log2_scale.detach() - log2_step.detach(), bits)
-    signal = (weights * spectrum).square().sum(dim=1) + _FLOOR
+    signal = (weights * spectrum).square().sum(dim=1) + ROUNDING
 
     def measure(shift: Tensor) -> tuple[Tensor, Tensor]:
         log2 = log2_step + shift[:, None]
@@ -54,7 +54,7 @@ def rate_distortion(
         noisy = spectrum / step + noise - 0.5
         spent = interval_bits(noisy, scale).sum(dim=1)
         error = weights * (spectrum - step * interval_mean(noisy, scale))
-        return spent, torch.log2((error.square().sum(dim=1) + _FLOOR) / signal)
+        return spent, torch.log2((error.square().sum(dim=1) + ROUNDING) / signal)
 
     with torch.no_grad():
         spent, distortion = measure(start)

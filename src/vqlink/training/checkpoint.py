@@ -22,10 +22,17 @@ STATE_NAME = "state.safetensors"
 
 @dataclass(frozen=True)
 class Saved:
-    """Where a run stood: the number of finished steps and the recipe, as JSON, that it ran."""
+    """Where a run stood.
+
+    Attributes:
+        step: finished steps.
+        recipe: that it runs, as JSON.
+        processes: that it runs in; each draws batches of its own.
+    """
 
     step: int
     recipe: str
+    processes: int = 1
 
 
 Rival = tuple[nn.Module, Optimizer]
@@ -40,6 +47,7 @@ def save_state(
     *,
     step: int,
     recipe: str,
+    processes: int = 1,
     rival: Rival | None = None,
 ) -> None:
     """Write everything that resumption needs; an interruption leaves the last file intact.
@@ -59,7 +67,7 @@ def save_state(
         tensors |= {f"rival/{name}": t.detach() for name, t in rival[0].state_dict().items()}
         tensors |= _moments("rival_optimizer", rival[1])
     temporary = path.with_suffix(".partial")
-    header = {"step": str(step), "recipe": recipe}
+    header = {"step": str(step), "recipe": recipe, "processes": str(processes)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({n: t.contiguous().cpu().clone() for n, t in tensors.items()}, temporary, header)
@@ -104,7 +112,7 @@ def load_state(
 
 
 def read_header(path: Path) -> Saved:
-    """Step and recipe of a state file, without its tensors.
+    """What a state file says of the run, without its tensors.
 
     Raises:
         VqlinkError: when the file is missing or unreadable.
@@ -112,7 +120,11 @@ def read_header(path: Path) -> Saved:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-        return Saved(step=int(header["step"]), recipe=header["recipe"])
+        return Saved(
+            step=int(header["step"]),
+            recipe=header["recipe"],
+            processes=int(header.get("processes", "1")),  # earlier files don't say
+        )
     except FileNotFoundError:
         raise VqlinkError(f"nothing to resume: {path} does not exist") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:

@@ -25,7 +25,7 @@ from vqlink.sources.datasets import open_images
 from vqlink.sources.text import TokenBatches, open_sentences, read_tokenizer
 from vqlink.training.checkpoint import STATE_NAME
 from vqlink.training.interrupt import Interrupt
-from vqlink.training.trainer import Trainer, check_same_recipe
+from vqlink.training.trainer import Trainer, check_same_run
 from vqlink.training.validation import AnyValidation, TextValidation, Validation
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def train(
     """
     state = folder / STATE_NAME
     if resume:
-        check_same_recipe(state, recipe)
+        check_same_run(state, recipe, devices * nodes)
     elif state.exists():
         raise VqlinkError(f"{folder} already holds a run: add --resume, or name another --out")
     try:

@@ -16,7 +16,7 @@ from torch.optim import AdamW
 
 from vqlink.config.parts import PlainTraining
 from vqlink.errors import VqlinkError
-from vqlink.rng import stream
+from vqlink.rng import seeded_dropout
 from vqlink.training.checkpoint import STATE_NAME, load_state, read_header, save_state
 from vqlink.training.ema import Ema
 from vqlink.training.interrupt import Interrupt
@@ -72,9 +72,9 @@ class PlainRun:
         if resume and read_header(state).recipe != self.identity:
             raise VqlinkError(f"{state} was made by another recipe or codec: name another --out")
         step = load_state(state, self.net, self.optimizer, self.ema).step if resume else 0
-        last_saved = time.monotonic()
+        last_saved, stop = time.monotonic(), False
         with Interrupt() as interrupt, TrainingLog(self.folder, step=step, enabled=True) as log:
-            while step < config.steps and not interrupt.requested:
+            while step < config.steps and not stop:
                 values = self._step(step)
                 step += 1
                 self.ema.update(self.net, step)
@@ -84,7 +84,8 @@ class PlainRun:
                         report(step, figures)
                 if step % config.validate_every == 0 or step == config.steps:
                     log.validation(step, self.validate(self.ema.state))
-                ended = step == config.steps or interrupt.requested
+                stop = interrupt.requested
+                ended = stop or step == config.steps
                 if ended or time.monotonic() - last_saved > config.checkpoint_seconds:
                     self.save(self.ema.state)
                     save_state(
@@ -98,11 +99,9 @@ class PlainRun:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, config)
         self.net.train()
-        with torch.random.fork_rng(devices=[]):  # for dropout
-            drop = torch.randint(2**62, (), generator=stream(config.seed, "drop", step))
-            torch.manual_seed(int(drop))
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-                loss, figures = self.loss(step)
+        bf16 = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
+        with seeded_dropout(config.seed, step), bf16:
+            loss, figures = self.loss(step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.clip_norm)

@@ -26,4 +26,9 @@ def learning_rate(step: int, config: Schedule) -> float:
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.learning_rate * cosine(done)
+
+
+def cosine(done: float) -> float:
+    """From 1 at the start of a run to 0 at its end; ``done`` is the share of its steps."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from vqlink.systems.speech_frames import FRAME_BYTES, OVERHEAD_BITS
 from vqlink.systems.speech_rate import rate_distortion
 from vqlink.training.speech_loop import Checkpoint, Log, descend, run_steps
 
-_DB_PER_BIT = 10 * math.log10(2)  # of a power ratio
+DB_PER_BIT = 10 * math.log10(2)  # of a power ratio
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,27 @@ class Frames:
 
 def read_frames(source: SpeechSource, *, seed: int) -> Frames:
     """The training recordings at every speed, each from a random sample of its first frame on."""
+    spectra, weights = [], []
+    for number, speed, varied in recordings_at_speeds(source):
+        draw = uniform((1,), generator=stream(seed, "offset", number, speed))
+        varied = varied[int(draw * HOP) :]
+        spectra.append(mdct(varied))
+        weights.append(perceptual_weights(split_frames(varied)))
+    return Frames(torch.cat(spectra), torch.cat(weights))
+
+
+def recordings_at_speeds(source: SpeechSource) -> Iterator[tuple[int, float, Tensor]]:
+    """(number of the recording, speed, samples (n,) in steps of 16-bit sound)."""
     from scipy.signal import resample_poly
 
-    spectra, weights = [], []
     for number, path in enumerate(find_recordings(source.train)):
-        samples = read_audio(path).samples
+        samples = read_audio(path).samples * 32768
         for speed in source.speeds:
             varied = samples
             if speed != 1:
-                up, down = 100, round(100 * speed)
-                varied = torch.from_numpy(resample_poly(samples.numpy(), up, down)).float()
-            draw = uniform((1,), generator=stream(seed, "offset", number, speed))
-            varied = varied[int(draw * HOP) :]
-            spectra.append(mdct(varied * 32768))
-            weights.append(perceptual_weights(split_frames(varied * 32768)))
-    return Frames(torch.cat(spectra), torch.cat(weights))
+                resampled = resample_poly(samples.numpy(), 100, round(100 * speed))
+                varied = torch.from_numpy(resampled).float()
+            yield number, speed, varied
 
 
 def train_envelope(
@@ -102,7 +109,7 @@ def train_envelope(
         if step < soft:
             _upkeep(model, optimizer, stages, training.seed, step)
         values = {
-            "distortion_db": -_DB_PER_BIT * distortion.detach().mean(),
+            "distortion_db": -DB_PER_BIT * distortion.detach().mean(),
             "bits": spent.mean(),
         }
         if coded.outputs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -15,27 +14,15 @@ from vqlink.metrics.audio import perceptual_weights, split_frames
 from vqlink.protocols import Point
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.rng import stream, uniform
-from vqlink.sources.audio import find_recordings, read_audio
 from vqlink.systems.speech_jscc import SpeechJSCC
+from vqlink.systems.speech_rate import ROUNDING
+from vqlink.training.speech import DB_PER_BIT, recordings_at_speeds
 from vqlink.training.speech_loop import Checkpoint, Log, descend, run_steps
-
-_DB_PER_BIT = 10 * math.log10(2)  # of a power ratio
-_FLOOR = HOP / 12  # error that rounding to 16 bits makes in a frame anyway
 
 
 def read_recordings(source: SpeechSource) -> list[Tensor]:
     """The training recordings at every speed, (n,) each, in steps of 16-bit sound."""
-    from scipy.signal import resample_poly
-
-    found = []
-    for path in find_recordings(source.train):
-        samples = read_audio(path).samples * 32768
-        for speed in source.speeds:
-            varied = samples.numpy()
-            if speed != 1:
-                varied = resample_poly(varied, 100, round(100 * speed))
-            found.append(torch.from_numpy(varied).float())
-    return found
+    return [varied for _, _, varied in recordings_at_speeds(source)]
 
 
 def train_code(
@@ -80,12 +67,12 @@ def train_code(
             soft, hard = training.hardness
             code.quantizer.set_hardness(soft + (hard - soft) * (step / training.steps))
         received = code(spectra / rms, Point(snr_db=snr), generator=random) * rms
-        error = (weights * (received - spectra)).square().sum(dim=2) + _FLOOR
-        signal = (weights * spectra).square().sum(dim=2) + _FLOOR
+        error = (weights * (received - spectra)).square().sum(dim=2) + ROUNDING
+        signal = (weights * spectra).square().sum(dim=2) + ROUNDING
         whole = torch.log2(error.sum(dim=1) / signal.sum(dim=1))
         loss = 0.5 * whole.mean() + 0.5 * torch.log2(error / signal).mean()
         descend(loss, code, optimizer, training.clip_norm)
-        return {"loss": loss.detach(), "psnr_db": -_DB_PER_BIT * whole.detach().mean()}
+        return {"loss": loss.detach(), "psnr_db": -DB_PER_BIT * whole.detach().mean()}
 
     run_steps(
         code,

@@ -6,7 +6,6 @@ so a run that was interrupted goes on bit for bit.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from vqlink.errors import VqlinkError
 from vqlink.training.checkpoint import STATE_NAME, load_state, read_header, save_state
 from vqlink.training.interrupt import Interrupt
+from vqlink.training.schedule import cosine
 
 Log = Callable[[dict[str, float]], None]
 _SAVE_SECONDS = 60.0
@@ -120,8 +120,7 @@ def _run(
     learning_rate: float,
     log: Log | None,
 ) -> None:
-    rate = learning_rate * 0.5 * (1 + math.cos(math.pi * (step / steps)))
-    optimizer.param_groups[0]["lr"] = rate
+    optimizer.param_groups[0]["lr"] = learning_rate * cosine(step / steps)
     values = one_step(step)
     if log is not None and (step % _LOG_EVERY == 0 or step == steps - 1):
         log({"step": step, **{name: float(value) for name, value in values.items()}})

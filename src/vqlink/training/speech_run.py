@@ -45,6 +45,7 @@ def train_speech_recipe(
         VqlinkError: where the recordings can't be read, or the folder's state doesn't fit.
     """
     checkpoint = Checkpoint(folder, recipe.model_dump_json(), resume=resume)
+    folder.mkdir(parents=True, exist_ok=True)
     lines = folder / LOG_NAME
     drop_after(lines, checkpoint.step - 1)  # records name the steps before theirs
 

@@ -35,7 +35,7 @@ from vqlink.quantizers.constellation import ConstellationQuantizer
 from vqlink.quantizers.labels import neighbourly_labels
 from vqlink.quantizers.qam import QAMQuantizer
 from vqlink.quantizers.upkeep import Codebooks, keep_up
-from vqlink.rng import stream, uniform
+from vqlink.rng import seeded_dropout, stream, uniform
 from vqlink.sources.crops import RandomCrops
 from vqlink.sources.text import TokenBatches
 from vqlink.systems.index_code import IndexCode
@@ -85,7 +85,7 @@ class Trainer:
         else:
             self.system = build_system(recipe)
         if resume:
-            check_same_recipe(self.state_path, recipe)
+            check_same_run(self.state_path, recipe, fabric.world_size)
         self.fresh = not resume and initial is None and self.config.init_from is None
         if not resume and not self.fresh:
             load_overlap(self.system, _initial_tensors(initial or Path(str(self.config.init_from))))
@@ -146,7 +146,9 @@ class Trainer:
             assert isinstance(quantizer, QAMQuantizer | ConstellationQuantizer)
             quantizer.set_hardness(start + (end - start) * self.step / config.steps)
         try:
-            loss, parts, pictures = self._losses(stream(config.seed, "train", self.step, rank))
+            with seeded_dropout(config.seed, self.step, rank):
+                noise = stream(config.seed, "train", self.step, rank)
+                loss, parts, pictures = self._losses(noise)
         except NotFiniteError:
             raise self._diverged() from None
         self.optimizer.zero_grad(set_to_none=True)
@@ -226,8 +228,7 @@ class Trainer:
     def save(self) -> None:
         """State and shipping weights, from rank 0."""
         if self.fabric.is_global_zero:
-            if isinstance(self.system, IndexCode):
-                self._label_codewords(self.system)
+            self._label_codewords()
             # The state comes last: once it says that the run is complete, all else is there.
             weights = self.folder / "weights"
             if isinstance(self.source, TokenBatches):
@@ -241,17 +242,18 @@ class Trainer:
                 self.ema,
                 step=self.step,
                 recipe=self.recipe.model_dump_json(),
+                processes=self.fabric.world_size,
                 rival=self._rival,
             )
 
-    def _label_codewords(self, system: IndexCode) -> None:
-        """Labels for the averaged codebooks, which are the ones that ship.
+    def _label_codewords(self) -> None:
+        """Labels for the averaged codebooks of an index code, which are the ones that ship.
 
         A run that flips bits keeps its first labels: the codewords have learned them.
         """
-        if self.config.flip:
+        if not isinstance(self.system, IndexCode) or self.config.flip:
             return
-        for scale in range(len(system.codebooks)):
+        for scale in range(len(self.system.codebooks)):
             averaged = self.ema.state[f"quantizers.{scale}.codebook"]
             self.ema.state[f"labels{scale}"].copy_(neighbourly_labels(averaged.cpu()))
 
@@ -276,6 +278,7 @@ class Trainer:
                     bar.update(task, figures=log.losses(self.step, losses))
                 due = self.step % config.validate_every == 0 or self.step == config.steps
                 if due and first:
+                    self._label_codewords()
                     log.validation(self.step, validation.run(self.ema))
                 if ended or time.monotonic() - last_saved > config.checkpoint_seconds:
                     self.save()
@@ -290,14 +293,20 @@ class Trainer:
         return bool(asked > 0)
 
 
-def check_same_recipe(state: Path, recipe: Recipe) -> None:
-    """Refuse to go on from a state that another recipe made.
+def check_same_run(state: Path, recipe: Recipe, processes: int) -> None:
+    """Refuse to go on from a state of another recipe, or of another number of processes.
 
     Raises:
         VqlinkError: naming the first section that differs.
     """
+    header = read_header(state)
+    if header.processes != processes:
+        raise VqlinkError(
+            f"{state} is of a run in {header.processes} processes, not {processes}, each with its "
+            "own batches: resume with the same --devices and --nodes"
+        )
     try:
-        saved = Recipe.model_validate_json(read_header(state).recipe)
+        saved = Recipe.model_validate_json(header.recipe)
     except ValidationError:
         raise VqlinkError(f"{state} was made by a vqlink with other recipes: train anew") from None
     if saved == recipe:
