@@ -112,9 +112,10 @@ def _document(found: dict[str, Any]) -> str:
 def _speed() -> str:
     found = json.loads((ROOT / "benchmarks" / "search.json").read_text())
     lines = [
-        f"{found['vectors']:,} vectors of D = {found['dim']}, {found['threads']} threads. Theirs "
-        "at K = 8192 is a first run; a second one took 9 to 11 s, 20 to 29 times ours. `product` "
-        "is the bare chunked matrix product of the same shape "
+        f"{found['vectors']:,} vectors of D = {found['dim']}, {found['threads']} threads, medians "
+        "of runs after a first one, which is slower. Theirs has no NSVQ: `train:nsvq` stands "
+        "beside its DiVeQ. "
+        "`product` is the bare chunked matrix product of the same shape "
         "(`python benchmarks/search.py --out benchmarks/search.json`):",
         "",
         "| K | mode | vqlink ms | of product | vector-quantize-pytorch ms | times | MiB | theirs |",

@@ -67,7 +67,7 @@ def lost(code: str, mcs: MCS, llr: torch.Tensor, bits: torch.Tensor, frame: Fram
     flip = 1 - 2 * bits[: frame.blocks * LENGTH]
     words = (llr[: frame.blocks * LENGTH] * flip).reshape(-1, LENGTH)
     rate = next(rate for rate in RATES if Fraction(rate) == mcs.rate)
-    return int(decode_words(words, rate)[0].any(dim=1).sum())
+    return int((decode_words(words, rate)[0] > 0).any(dim=1).sum())
 
 
 def shannon_db(mcs: MCS) -> float:

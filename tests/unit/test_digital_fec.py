@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from vqlink.channels.awgn import AWGN
-from vqlink.digital.fec import decode_blocks, decode_message, encode_message, plan_frame
+from vqlink.digital.fec import (
+    LOWEST_RATE,
+    decode_blocks,
+    decode_message,
+    encode_message,
+    plan_frame,
+)
 from vqlink.digital.mcs import (
     MARGIN_DB,
     MCS_TABLE,
@@ -25,16 +31,26 @@ from vqlink.protocols import Point, VqlinkError
 from vqlink.rng import stream
 
 
-@pytest.mark.parametrize("uses", [64, 333, 4096, 98_304])
+@pytest.mark.parametrize("uses", [80, 333, 4096, 98_304])
 @pytest.mark.parametrize("mcs", MCS_TABLE, ids=lambda m: m.name)
 def test_a_frame_fills_its_uses_exactly(uses: int, mcs: object) -> None:
     frame = plan_frame(uses, mcs.bits_per_symbol, float(mcs.rate))  # type: ignore[attr-defined]
     assert frame is not None
     assert frame.bits == uses * frame.bits_per_symbol
-    assert 0 <= frame.padding < frame.blocks * frame.bits_per_symbol
     assert frame.coded % frame.bits_per_symbol == 0
     assert frame.capacity * 8 + 24 * frame.blocks == frame.blocks * frame.information
-    assert frame.information / frame.coded <= float(mcs.rate)  # type: ignore[attr-defined]
+    rate, lowest = frame.information / frame.coded, float(mcs.rate) == LOWEST_RATE  # type: ignore[attr-defined]
+    # Below a fifth there is no code: what whole bytes leave free is padding then, up to 40 bits.
+    assert LOWEST_RATE <= rate <= (1.02 * LOWEST_RATE if lowest else float(mcs.rate))  # type: ignore[attr-defined]
+    assert 0 <= frame.padding < frame.blocks * (frame.bits_per_symbol + (40 if lowest else 0))
+
+
+@pytest.mark.parametrize("uses", [80, 1234, 15_156, 98_305])
+def test_the_lowest_rate_can_be_coded(uses: int) -> None:
+    frame = plan_frame(uses, 2, LOWEST_RATE)
+    assert frame is not None
+    bits = encode_message(b"a", frame)
+    assert decode_message((2 * bits - 1) * 10, frame) == b"a".ljust(frame.capacity, b"\0")
 
 
 def test_too_few_uses() -> None:

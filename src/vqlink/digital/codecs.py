@@ -73,7 +73,8 @@ class PillowCodec:
             case "webp":
                 picture.save(buffer, "WEBP", quality=quality, method=4)
             case "avif":
-                picture.save(buffer, "AVIF", quality=quality, speed=6, subsampling="4:4:4")
+                picture.save(buffer, "AVIF", quality=quality, speed=6, subsampling="4:4:4",
+                             advanced={"tune": "psnr"})  # fmt: skip
         return buffer.getvalue()
 
     def decode(self, payload: bytes, height: int, width: int) -> Tensor:

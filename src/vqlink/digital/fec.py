@@ -70,6 +70,8 @@ def plan_frame(uses: int, bits_per_symbol: int, rate: float) -> Frame | None:
     information = CRC_BITS + 8 * ((int(coded * rate) - CRC_BITS) // 8)
     if information < CRC_BITS + 8:
         return None
+    # Whole bytes may take it below the lowest rate: the bits beyond are padding then.
+    coded = min(coded, round(information / LOWEST_RATE) // bits_per_symbol * bits_per_symbol)
     return Frame(blocks, information, coded, bits - blocks * coded, bits_per_symbol)
 
 

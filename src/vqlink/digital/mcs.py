@@ -1,8 +1,8 @@
 """Modulation and coding schemes, and the choice of one for a channel's state.
 
 The thresholds were simulated (benchmarks/mcs_thresholds.py, results/bler/): the lowest SNR of a
-0.25 dB grid from which on no code block (5G: of 8,192 information bits, 3,744 at rate 1/3, which
-base graph 2 allows), of the number that the table says, was lost.
+0.25 dB grid from which on no code block (5G: of 8,192 information bits, 3,744 at rates 1/5 and 1/3,
+which base graph 2 allows), of the number that the table says, was lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vqlink.units import from_db
 _BITS = {"bpsk": 1, "qpsk": 2, "16qam": 4, "64qam": 6, "256qam": 8}
 _TABLES = {
     "ldpc5g": (
-        ("qpsk", "1/3 1/2 2/3"),
+        ("qpsk", "1/5 1/3 1/2 2/3"),
         ("16qam", "1/3 1/2 2/3 3/4"),
         ("64qam", "1/2 2/3 3/4 5/6"),
         ("256qam", "2/3 3/4 5/6"),

@@ -41,7 +41,7 @@ from vqlink.zoo.catalogue import load
 
 SCALES = (4, 3)
 CHANNELS = ("awgn", "rician-fast:k=2", "rayleigh-fast")
-LINKS = ("jpeg+ldpc5g@16qam-1/3", "hevc+ldpc5g@16qam-1/3")
+LINKS = tuple(f"{codec}+ldpc5g@16qam-1/3" for codec in ("jpeg", "hevc", "hevc-ssim"))
 SNR_DB = tuple(float(x) for x in range(-6, 19, 3))
 UNCODED_DB = (8.0, 10.0, 12.0, 14.0, 16.0)
 ROBUST = "vqdeepsc-4-robust"
@@ -49,6 +49,7 @@ _METRICS = ("ssim", "psnr")
 _NOTES = (
     "128x128 centre crops of ImageNet validation pictures, which no net was trained on; the paper "
     "has Cars196",
+    "HEVC is x265 tuned for PSNR, hevc-ssim the same tuned for SSIM, the metric here",
     "the nets have 32 to 96 channels, the paper's 128 to 1024, and no discriminator; the recipes "
     "with the paper's are base/vqdeepsc.yaml",
     "one fade a symbol, as in eq. 3; the Rician factor, which the paper doesn't give, is 2",

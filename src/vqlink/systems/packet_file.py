@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vqlink.digital.codecs import CodecError, SourceCodec
 from vqlink.digital.fit import Fit, fit_quality
+from vqlink.digital.hevc import HEVCCodec
 from vqlink.errors import VqlinkError, did_you_mean
 from vqlink.packets.header import HEADER_BYTES
 from vqlink.protocols import MID_GREY, Point, Transmission
@@ -163,7 +164,7 @@ class PacketFile:
             pixels = self.codec.decode(payload, height, width)
         except CodecError:
             return None
-        if self.codec.name == "hevc":  # grey is a better guess
+        if isinstance(self.codec, HEVCCodec):  # grey is a better guess
             missing = (pixels == torch.tensor(_UNDECODED)[:, None, None]).all(dim=0)
             pixels[:, missing] = round(255 * MID_GREY)
         return pixels.float() / 255

@@ -31,7 +31,7 @@ from vqlink.systems.rate_choice import choose_mcs
 Budget = Callable[[int, int], int]
 """(height, width) -> complex channel uses."""
 
-CODECS = ("hevc", "jpeg", "jpeg2000", "webp", "avif", "bpg")
+CODECS = ("hevc", "hevc-ssim", "jpeg", "jpeg2000", "webp", "avif", "bpg")
 
 
 class Separation:
@@ -269,6 +269,8 @@ def build_codec(name: str) -> SourceCodec:
             return PillowCodec(name)
         case "hevc":
             return HEVCCodec()
+        case "hevc-ssim":
+            return HEVCCodec(tune="ssim")
         case "bpg":
             if not BPGCodec.available():
                 raise VqlinkError("bpg needs bpgenc and bpgdec on the PATH; hevc is built in")
