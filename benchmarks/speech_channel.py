@@ -19,7 +19,7 @@ from vqlink.evaluation.send_speech import default_speech_systems, open_speech_sy
 from vqlink.evaluation.systems import open_channel
 from vqlink.sources.audio import find_recordings, read_audio
 
-CHANNELS, SNR_DB = ("awgn", "rayleigh"), (4.0, 10.0, 16.0)
+CHANNELS, SNR_DB = ("awgn", "rayleigh"), (0.0, 2.0, 4.0, 10.0, 16.0)
 
 
 def main() -> None:
@@ -30,13 +30,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = read_rows(arguments.out) if arguments.out.exists() else []
-    done = {(row.channel, row.point["snr_db"], row.sample) for row in rows}
+    done = {(row.channel, row.point["snr_db"], row.sample, row.system) for row in rows}
     names = default_speech_systems()
     recordings = find_recordings(arguments.folder)[: arguments.count]
     for channel, snr_db, path in itertools.product(CHANNELS, SNR_DB, recordings):
-        if (channel, snr_db, path.stem) in done:
+        missing = [name for name in names if (channel, snr_db, path.stem, name) not in done]
+        if not missing:
             continue
-        systems = open_speech_systems(names, open_channel(channel)[0])
+        systems = open_speech_systems(missing, open_channel(channel)[0])
         samples = read_audio(path).samples
         arrivals = send_speech(
             samples, systems, channel=channel, snr_db=snr_db, seed=0, sample=path.stem

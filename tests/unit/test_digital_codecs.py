@@ -14,6 +14,7 @@ from tests.conftest import smooth_picture
 from vqlink.digital.codecs import CodecError, PillowCodec, SourceCodec, to_pillow
 from vqlink.digital.fit import fit_quality
 from vqlink.digital.hevc import HEVCCodec
+from vqlink.errors import VqlinkError
 from vqlink.metrics.image import ms_ssim, psnr
 from vqlink.sources.images import sample_image
 
@@ -70,6 +71,20 @@ def test_a_picture_of_another_size_is_refused(codec: SourceCodec) -> None:
     payload = codec.encode(pixels(96, 96), codec.qualities[10])
     with pytest.raises(CodecError):
         codec.decode(payload, 80, 96)
+
+
+@pytest.mark.parametrize(("name", "width"), [("webp", 17_000), ("avif", 66_000), ("jpeg", 66_000)])
+def test_what_a_format_has_no_room_for_is_one_line(name: str, width: int) -> None:
+    with pytest.raises(VqlinkError, match=rf"{name} can't code {width}x16 pixels"):
+        CODECS[name].encode(torch.zeros(3, 16, width, dtype=torch.uint8), 50)
+
+
+@pytest.mark.parametrize("quality", [90, 92, 94, 95])
+def test_jpeg_codes_noise_too(quality: int) -> None:
+    """Of which a progressive file may be larger than Pillow's buffer."""
+    noise = torch.randint(2, (3, 400, 400), generator=torch.Generator().manual_seed(0)) * 255
+    payload = CODECS["jpeg"].encode(noise.byte(), quality)
+    assert CODECS["jpeg"].decode(payload, 400, 400).shape == (3, 400, 400)
 
 
 @pytest.mark.parametrize("chroma", [420, 444])

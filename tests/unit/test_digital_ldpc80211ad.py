@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,32 @@ def test_blocks_are_identities_shifted_to_the_right() -> None:
     matrix = ad.parity_check("1/2")
     assert np.flatnonzero(matrix[0]).tolist() == [40, 84 + 38, 168 + 13, 252 + 5, 336 + 18]
     assert np.flatnonzero(matrix[2])[0] == 0  # (2 + 40) mod 42
+
+
+def test_matrices_share_rows_as_the_standard_s_tables_do() -> None:
+    """13/16 is 3/4 without its first row, 5/8 ends as 1/2 does, but for a few blocks."""
+    half, five, three, thirteen = map(ad.base_matrix, ad.RATES)
+
+    def differing(a: np.ndarray, b: np.ndarray) -> list[tuple[int, int, int, int]]:
+        return [(int(i), int(j), int(a[i, j]), int(b[i, j])) for i, j in np.argwhere(a != b)]
+
+    assert differing(three[1:], thirteen) == [(1, 12, -1, 10), (2, 9, -1, 2)]
+    assert differing(half[4:], five[2:]) == [(1, 12, -1, 24), (2, 9, -1, 9), (3, 12, 13, -1)]
+    # The first two rows of 5/8 are pairs of rows of 1/2 laid into one another.
+    for row, pair in ((0, (0, 2)), (1, (1, 3))):
+        one, other = half[pair[0]], half[pair[1]]
+        assert not ((one >= 0) & (other >= 0) & (five[row] == -1)).any()
+
+
+DIGESTS = {
+    "1/2": "6011356a725196df", "5/8": "906aed654bdcb70f", "3/4": "9e6523ca0bf1f3e4", "13/16": "34af94985f19e2f7",
+}  # fmt: skip
+"""sha256 of the base matrices, once compared with tables 21-6 to 21-9 of IEEE 802.11ad-2012."""
+
+
+@pytest.mark.parametrize("rate", ad.RATES)
+def test_no_shift_has_changed(rate: str) -> None:
+    assert hashlib.sha256(ad.base_matrix(rate).tobytes()).hexdigest()[:16] == DIGESTS[rate]
 
 
 @pytest.mark.parametrize("rate", ad.RATES)

@@ -101,6 +101,8 @@ def test_write_and_read_back(tmp_path: Path) -> None:
     voice = synthetic_voice(1.5)
     write_audio(voice, tmp_path / "v.wav")
     assert float((read_audio(tmp_path / "v.wav").samples - voice).abs().max()) <= 0.5 / 32768
+    (tmp_path / "._v.wav").write_bytes(b"what macOS leaves beside files")
+    (tmp_path / "folder.wav").mkdir()
     assert find_recordings(tmp_path) == (tmp_path / "v.wav",)
     with pytest.raises(VqlinkError, match=r"\.wav"):
         write_audio(voice, tmp_path / "v.mp3")

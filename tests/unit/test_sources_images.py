@@ -125,7 +125,7 @@ def test_grey_palette_and_bilevel_are_repeated_over_colours(tmp_path: Path) -> N
     assert torch.equal(bilevel, torch.from_numpy(grey > 128).float().expand(3, -1, -1))
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_grey_of_16_bits_keeps_its_precision(tmp_path: Path, suffix: str) -> None:
     grey = np.linspace(0, 65535, 20 * 30).round().astype(np.uint16).reshape(20, 30)
     image = saved(Image.fromarray(grey), tmp_path, suffix)

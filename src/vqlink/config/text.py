@@ -19,9 +19,9 @@ from vqlink.config.text_parts import BinaryConfig, BitsLinkConfig, TextSource, T
 from vqlink.config.weights import Storage, read_config, read_tensors, save_weights
 from vqlink.decoders.text.transformer import TransformerTextDecoder
 from vqlink.encoders.text.transformer import TransformerTextEncoder
+from vqlink.errors import VqlinkError, one_line
 from vqlink.layers.transformer import TransformerSize
 from vqlink.links.bits import LONGEST, BitChannel, BitsLink
-from vqlink.protocols import VqlinkError
 from vqlink.quantizers.binary import BinaryQuantizer
 from vqlink.sources import text
 from vqlink.systems.text_code import TextCode
@@ -122,7 +122,7 @@ def load_text_code(folder: Path) -> tuple[TextCode, Recipe]:
     try:
         system.load_state_dict(read_tensors(folder), strict=True)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise VqlinkError(f"{folder}: weights and config differ: {reason}") from None
     tokenizer = text.read_tokenizer(folder / TOKENIZER_NAME)
     largest = max(tokenizer.get_vocab().values(), default=0)

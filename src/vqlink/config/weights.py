@@ -145,7 +145,7 @@ def load_weights(folder: Path) -> tuple[LearnedSystem, Recipe]:
     try:
         system.load_state_dict(read_tensors(folder), strict=True)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise VqlinkError(f"{folder}: weights and config differ: {reason}") from None
     system = system.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return system, recipe

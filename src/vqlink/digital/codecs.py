@@ -20,6 +20,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vqlink.errors import VqlinkError, one_line
+
 
 class CodecError(Exception):
     """A payload that does not decode: at the receiver, an outage."""
@@ -61,10 +63,24 @@ class PillowCodec:
                 return range(0, 101)
 
     def encode(self, image: Tensor, quality: int) -> bytes:
-        buffer, picture = io.BytesIO(), to_pillow(image)
+        """Raises VqlinkError where the format has no room for so large a picture."""
+        try:
+            return self._encode(to_pillow(image), quality)
+        except (OSError, RuntimeError, ValueError) as error:
+            height, width = image.shape[1:]
+            raise VqlinkError(
+                f"{self.name} can't code {width}x{height} pixels ({one_line(error)})"
+            ) from None
+
+    def _encode(self, picture: Image.Image, quality: int) -> bytes:
+        buffer = io.BytesIO()
         match self.name:
             case "jpeg":
-                picture.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
+                try:
+                    picture.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
+                except OSError:  # noise overruns Pillow's buffer, which only plain JPEG may empty
+                    buffer = io.BytesIO()
+                    picture.save(buffer, "JPEG", quality=quality)
             case "jpeg2000":
                 # The quality counts quarters of a dB of PSNR, from 10 dB up.
                 layers = [10 + quality / 4]

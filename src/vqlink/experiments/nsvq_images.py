@@ -27,6 +27,7 @@ from vqlink.quantizers.statistics import perplexity
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
 from vqlink.sources.datasets import open_images
+from vqlink.sources.images import to_bytes8
 from vqlink.systems.autoencoder import VQAutoencoder
 
 Method = Literal["ste", "ema", "nsvq", "rotation", "diveq"]
@@ -191,7 +192,7 @@ def load_pixels(location: str, cache: Path) -> Tensor:
     """
     if cache.exists():
         return torch.from_numpy(np.load(cache, allow_pickle=False))
-    pixels = torch.stack([(x * 255).round().to(torch.uint8) for _, x in open_images(location)])
+    pixels = torch.stack([to_bytes8(x) for _, x in open_images(location)])
     cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_suffix(".partial")
     with partial.open("wb") as file:

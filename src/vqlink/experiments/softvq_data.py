@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from vqlink.rng import stream
 from vqlink.sources.datasets import open_images
+from vqlink.sources.images import to_bytes8
 
 Source = Literal["cifar10", "imagenet", "celeba"]
 
@@ -64,7 +65,7 @@ def _load_squares(
         for down, across in draws if crops > 1 else ((0.5, 0.5),):
             top, left = int(down * (height - side + 1)), int(across * (width - side + 1))
             squares.append(picture[:, top : top + side, left : left + side])
-    pixels = torch.stack([(square * 255).round().to(torch.uint8) for square in squares])
+    pixels = torch.stack([to_bytes8(square) for square in squares])
     cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_suffix(".partial")
     with partial.open("wb") as file:

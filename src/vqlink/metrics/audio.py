@@ -146,4 +146,5 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise VqlinkError(f"this metric needs {name}: pip install 'vqlink[speech]'") from None
+        extra = "pesq" if name == "pesq" else "speech"
+        raise VqlinkError(f"this metric needs {name}: pip install 'vqlink[{extra}]'") from None

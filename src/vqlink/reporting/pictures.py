@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vqlink.evaluation.send import Arrival, SendResult
+from vqlink.sources.images import to_bytes8
 
 _PANEL, _GAP, _CAPTION, _DETAIL = 400, 20, 64, 96
 _INK, _MUTED, _PAPER, _MARK, _BAD = "#1b1f24", "#667080", "#ffffff", "#e8590c", "#c92a2a"
@@ -66,7 +67,7 @@ def figures(arrival: Arrival) -> str:
 
 def to_pillow(image: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1] -> an 8-bit RGB picture."""
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+    pixels = to_bytes8(image).permute(1, 2, 0)
     return Image.fromarray(np.ascontiguousarray(pixels.cpu().numpy()), "RGB")
 
 

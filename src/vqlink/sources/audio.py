@@ -115,7 +115,7 @@ def to_pcm16(samples: Tensor) -> Tensor:
 
 
 def find_recordings(folder: str | Path) -> tuple[Path, ...]:
-    """The recordings below a folder, sorted by path.
+    """The recordings below a folder, sorted by path; hidden files are passed over.
 
     Raises:
         VqlinkError: the folder is missing or has none.
@@ -123,7 +123,11 @@ def find_recordings(folder: str | Path) -> tuple[Path, ...]:
     folder = Path(folder)
     if not folder.is_dir():
         raise VqlinkError(f"{folder}: no such folder of recordings")
-    found = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
+    found = tuple(
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
     if not found:
         raise VqlinkError(f"{folder}: no recordings ({', '.join(SUFFIXES)}) in this folder")
     return found

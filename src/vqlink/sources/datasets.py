@@ -77,7 +77,8 @@ def open_images(location: str) -> ImageCollection:
     except (OSError, ValueError) as error:
         raise VqlinkError(f"{location!r}: cannot be opened ({error})") from None
     if not path.is_file():
-        raise VqlinkError(f"{path}: no such file or folder")
+        hint = "; docs/data.md says what lies there" if path.parts[:1] == ("data",) else ""
+        raise VqlinkError(f"{path}: no such file or folder{hint}")
     return ImageCollection([path.name], lambda _: read_image(path))
 
 

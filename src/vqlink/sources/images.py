@@ -146,7 +146,9 @@ def write_image(image: Tensor, path: str | Path) -> None:
 def _decode(file: BinaryIO, name: str) -> Tensor:
     with _opened(file, name) as picture:
         _check_size(picture.size, name)
-        return _to_tensor(ImageOps.exif_transpose(picture), name)
+        # Pillow opens grey PGM files of 16 bits as 32-bit ones, scaled to 65,535.
+        deep_grey = picture.mode == "I" and picture.format == "PPM"
+        return _to_tensor(ImageOps.exif_transpose(picture), name, deep_grey=deep_grey)
 
 
 @contextmanager
@@ -190,8 +192,8 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         raise VqlinkError(f"{name}: {width}x{height} is too small; {MIN_SIDE}x{MIN_SIDE} is least")
 
 
-def _to_tensor(picture: Image.Image, name: str) -> Tensor:
-    if picture.mode.startswith("I;16"):
+def _to_tensor(picture: Image.Image, name: str, *, deep_grey: bool) -> Tensor:
+    if picture.mode.startswith("I;16") or deep_grey:
         grey = np.asarray(picture).astype(np.float32) / 65535.0
         return torch.from_numpy(grey).expand(3, -1, -1).contiguous()
     if picture.mode in ("I", "F"):

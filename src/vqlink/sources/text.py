@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vqlink.protocols import VqlinkError
+from vqlink.errors import VqlinkError, one_line
 from vqlink.rng import stream
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _hub_sentences(location: str) -> list[str]:
     try:
         data = load_dataset(parts[1], split=parts[2])
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise VqlinkError(f"{location} can't be loaded: {reason}") from None
     return _texts(data.column_names, lambda name: list(data[name]), location)
 
@@ -162,7 +162,7 @@ def open_tokenizer(location: str) -> Tokenizer:
     try:
         return Tokenizer.from_pretrained(location.removeprefix("hf:"))
     except Exception as error:  # tokenizers raises bare Exception
-        reason = " ".join(str(error).split())[:150]
+        reason = one_line(error)
         raise VqlinkError(f"the tokenizer {location} can't be fetched: {reason}") from None
 
 
@@ -179,7 +179,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     except FileNotFoundError:
         raise VqlinkError(f"there is no tokenizer {path}") from None
     except Exception as error:  # tokenizers raises bare Exception
-        reason = " ".join(str(error).split())[:150]
+        reason = one_line(error)
         raise VqlinkError(f"{path} is no tokenizer of the tokenizers library: {reason}") from None
 
 

@@ -24,6 +24,7 @@ from vqlink.errors import VqlinkError, did_you_mean
 from vqlink.packets.header import HEADER_BYTES
 from vqlink.protocols import MID_GREY, Point, Transmission
 from vqlink.rng import Generators, check_generators, of_sample
+from vqlink.sources.images import to_bytes8
 from vqlink.systems.packet_code import arrivals
 from vqlink.systems.separation import CODECS, build_codec
 from vqlink.units import parse_ratio
@@ -148,7 +149,7 @@ class PacketFile:
 
     def _fit(self, image: Tensor, capacity: int) -> Fit | None:
         """Fits of the last picture are kept: a sweep over loss rates asks for the same again."""
-        pixels = torch.round(image.clamp(0, 1) * 255).to(torch.uint8)
+        pixels = to_bytes8(image)
         if self._fitted is None or not torch.equal(self._fitted, pixels):
             self._fits, self._fitted = {}, pixels
         if capacity not in self._fits:

@@ -26,6 +26,7 @@ from vqlink.errors import did_you_mean
 from vqlink.links.equalize import equalize
 from vqlink.protocols import MID_GREY, Point, Reception, Transmission, VqlinkError
 from vqlink.rng import Generators, check_generators, of_sample
+from vqlink.sources.images import to_bytes8
 from vqlink.systems.rate_choice import choose_mcs
 
 Budget = Callable[[int, int], int]
@@ -100,7 +101,7 @@ class Separation:
         )
 
     def _one(self, image: Tensor, uses: int, point: Point, random: torch.Generator) -> _Received:
-        mcs, frame, fit = self._scheme(_pixels(image), uses, point)
+        mcs, frame, fit = self._scheme(to_bytes8(image), uses, point)
         if frame is None:  # not one block fits: nothing goes on the air
             return _Received(_mid_grey(image), 0.0, True, mcs, 0, -1)
         payload = fit.payload if fit else b""
@@ -165,7 +166,7 @@ class Separation:
     def at(self, snr_db: float, image: Tensor) -> Separation:
         """This link with the scheme that it takes at ``snr_db`` for a picture (3, H, W)."""
         uses = self.budget(image.shape[1], image.shape[2])
-        mcs, _, _ = self._scheme(_pixels(image), uses, Point(snr_db=snr_db))
+        mcs, _, _ = self._scheme(to_bytes8(image), uses, Point(snr_db=snr_db))
         return Separation(self.codec, self.channel, self.budget, mcs, code=self.code)
 
     def to_symbols(self, x: Tensor, snr_db: float) -> Tensor:
@@ -179,7 +180,7 @@ class Separation:
     def _symbols(self, image: Tensor, snr_db: float) -> Tensor:
         height, width = image.shape[1:]
         uses = self.budget(height, width)
-        mcs, frame, fit = self._scheme(_pixels(image), uses, Point(snr_db=snr_db))
+        mcs, frame, fit = self._scheme(to_bytes8(image), uses, Point(snr_db=snr_db))
         if frame is None or fit is None:
             raise VqlinkError(
                 f"{width}x{height} pixels do not fit into {uses} channel uses by "
@@ -278,10 +279,6 @@ def build_codec(name: str) -> SourceCodec:
         case _:
             hint = did_you_mean(name, CODECS)
             raise VqlinkError(f"unknown codec {name!r}{hint} (known: {', '.join(CODECS)})")
-
-
-def _pixels(image: Tensor) -> Tensor:
-    return torch.round(image.clamp(0, 1) * 255).to(torch.uint8)
 
 
 def _mid_grey(image: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def load_state(
             rival[0].load_state_dict(groups["rival"], strict=True)
             _load_moments(rival[1], groups["rival_optimizer"])
     except (SafetensorError, RuntimeError, ValueError, KeyError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise VqlinkError(f"{path} belongs to another model: {reason}") from None
     return saved
 
