@@ -17,6 +17,7 @@ import torch
 from vqlink.evaluation.rows import append_rows, read_rows
 from vqlink.evaluation.send_speech import default_speech_systems, open_speech_systems, send_speech
 from vqlink.evaluation.systems import open_channel
+from vqlink.metrics.audio import check_pesq
 from vqlink.sources.audio import find_recordings, read_audio
 
 CHANNELS, SNR_DB = ("awgn", "rayleigh"), (0.0, 2.0, 4.0, 10.0, 16.0)
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    check_pesq()
     rows = read_rows(arguments.out) if arguments.out.exists() else []
     done = {(row.channel, row.point["snr_db"], row.sample, row.system) for row in rows}
     names = default_speech_systems()

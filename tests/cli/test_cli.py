@@ -75,6 +75,19 @@ def test_send_keeps_what_is_not_its_own(
     assert "name another --out" in error
 
 
+def test_evaluate_adds_nothing_to_the_rows_of_send(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, picture_path: Path, weights: Path
+) -> None:
+    """Which the next `send` would replace."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("")
+    (tmp_path / "commands.json").write_text('{"rows.jsonl": "vqlink send photo.png"}')
+    words = ("evaluate", weights, "--data", picture_path, "--snr", 10, "--out", rows)
+    status, _, error = call(capsys, *words)
+    assert (status, error.strip().count("\n"), rows.read_text()) == (2, 0, "")
+    assert "name another --out" in error
+
+
 def test_names_need_not_be_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(str(tmp_path).encode() + b"/caf\xe9.yaml")
     words = [sys.executable, "-m", "vqlink.cli.main", "recipes", "cp", "jscc-awgn-1-12", name]

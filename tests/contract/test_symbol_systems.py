@@ -81,7 +81,7 @@ def test_the_same_noise_gives_the_same_picture(
 
 
 def test_a_classical_link_chooses_alike_in_both_halves(pictures: torch.Tensor) -> None:
-    """At -4 dB qpsk-1/3 would be taken, which these uses leave too little room."""
+    """At -4 dB qpsk-1/5 would be taken, which these uses leave too little room, as qpsk-1/3."""
     link = parse_separation("jpeg+ldpc5g", AWGN(), lambda h, w: USES)
     assert isinstance(link, Separation)
     coarsest = len(link.codec.encode((pictures[0] * 255).round().to(torch.uint8), 1))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -216,3 +218,40 @@ def test_a_job_can_be_cancelled(client: TestClient) -> None:
     with client.stream("GET", f"/api/jobs/{token}/events") as stream:
         kinds = [x.removeprefix("event: ") for x in stream.iter_lines() if x.startswith("event: ")]
     assert kinds[-1] == "cancelled"
+
+
+def test_slow_uploads_end_and_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that send nothing: eight at once, 408 each, and no place is lost."""
+    monkeypatch.setattr("vqlink.demo.app._UPLOAD_SECONDS", 0.2)
+    app = create_app()
+
+    async def upload(hang: bool) -> tuple[int, float]:
+        chunks = iter([png(64, 48)])
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            if hang:
+                await asyncio.sleep(60)
+            return {"type": "http.request", "body": next(chunks), "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(dict(message))
+
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+            "path": "/api/uploads", "raw_path": b"/api/uploads", "query_string": b"kind=picture",
+            "headers": [(b"host", b"localhost")], "scheme": "http", "root_path": "",
+            "server": ("localhost", 80), "client": ("127.0.0.1", 1),
+        }  # fmt: skip
+        started = time.monotonic()
+        await app(scope, receive, send)
+        return sent[0]["status"], time.monotonic() - started
+
+    async def all_of_them() -> list[tuple[int, float]]:
+        slow = await asyncio.gather(*(upload(hang=True) for _ in range(9)))
+        return [*slow, await upload(hang=False)]
+
+    *slow, last = asyncio.run(all_of_them())
+    assert {status for status, _ in slow} == {408}
+    assert max(seconds for _, seconds in slow) > 0.35  # the ninth waited for a place
+    assert last[0] == 200

@@ -72,9 +72,12 @@ def test_matrices_share_rows_as_the_standard_s_tables_do() -> None:
 
 
 DIGESTS = {
-    "1/2": "6011356a725196df", "5/8": "906aed654bdcb70f", "3/4": "9e6523ca0bf1f3e4", "13/16": "34af94985f19e2f7",
-}  # fmt: skip
-"""sha256 of the base matrices, once compared with tables 21-6 to 21-9 of IEEE 802.11ad-2012."""
+    "1/2": "6011356a725196df",
+    "5/8": "906aed654bdcb70f",
+    "3/4": "9e6523ca0bf1f3e4",
+    "13/16": "34af94985f19e2f7",
+}
+"""sha256 of the base matrices as entered from tables 21-6 to 21-9 of IEEE 802.11ad-2012."""
 
 
 @pytest.mark.parametrize("rate", ad.RATES)

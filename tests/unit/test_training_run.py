@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import SMALL_NETS, small_recipe
 from vqlink.cli.main import run
@@ -243,8 +244,14 @@ def test_what_cannot_be_trained_is_one_clear_line(
         train(other, whole, resume=True, progress=False)
     with pytest.raises(VqlinkError, match=r"another recipe \(quantizer"):
         train(recipe_of(picture_folder, "quantizer.order=16"), whole, resume=True, progress=False)
-    with pytest.raises(VqlinkError, match="in 1 processes, not 2"):
+    with pytest.raises(VqlinkError, match="by 1 processes, not 2"):
         train(recipe, whole, resume=True, devices=2, progress=False)
+    earlier = tmp_path / "earlier.safetensors"
+    with safe_open(whole / "state.safetensors", framework="pt") as file:
+        header = file.metadata()
+    header.pop("processes")
+    save_file({"x": torch.zeros(1)}, earlier, header)
+    trainer_module.check_same_run(earlier, recipe, 4)  # nobody knows how many they were
     with pytest.raises(VqlinkError, match="no such file or folder"):
         train(recipe_of(tmp_path / "nowhere"), tmp_path / "run", progress=False)
     with pytest.raises(VqlinkError, match="no weights folder"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vqlink.cli.options import check_folder, check_snr, print_json
+from vqlink.cli.options import check_folder, check_snr, known_command, print_json
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -62,6 +62,10 @@ def evaluate_command(
         elsewhere = RayEngine(opened, channel_text, ratio, address=address)
     if out is not None:
         check_folder(out.parent)
+        if out.exists() and not (known_command(out) or "vqlink evaluate").startswith(
+            "vqlink evaluate"
+        ):
+            raise VqlinkError(f"{out} holds rows of another verb: name another --out")
     columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
     from rich.console import Console
 

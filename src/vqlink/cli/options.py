@@ -52,7 +52,7 @@ def check_send_folder(out: Path) -> Path:
     """
     check_folder(out)
     rows = out / "rows.jsonl"
-    made_by = _commands(out).get(rows.name, "vqlink evaluate")  # which alone takes any name
+    made_by = known_command(rows) or "vqlink evaluate"  # which alone takes any name
     if rows.exists() and made_by.startswith("vqlink evaluate"):
         raise VqlinkError(f"{rows} was not written by `vqlink send`: name another --out")
     return rows
@@ -61,25 +61,24 @@ def check_send_folder(out: Path) -> Path:
 def replace_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows anew, and beside them which command line made them, for ``vqlink report``."""
     from vqlink.evaluation.rows import append_rows
+    from vqlink.reporting.site.collect import COMMANDS
 
     commands = _commands(path.parent) | {path.name: "vqlink " + shlex.join(sys.argv[1:])}
     path.unlink(missing_ok=True)
-    (path.parent / "commands.json").write_text(json.dumps(commands, indent=1) + "\n", "utf-8")
+    (path.parent / COMMANDS).write_text(json.dumps(commands, indent=1) + "\n", "utf-8")
     append_rows(path, rows)
 
 
+def known_command(rows: Path) -> str | None:
+    """What is noted beside a file of rows about its making."""
+    return _commands(rows.parent).get(rows.name)
+
+
 def _commands(folder: Path) -> dict[str, str]:
-    """File of rows -> command, as ``commands.json`` has it."""
-    path = folder / "commands.json"
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
-        raise VqlinkError(f"{path} must map names of row files to their commands")
-    return document
+    from vqlink.reporting.site.collect import COMMANDS, read_commands
+
+    path = folder / COMMANDS
+    return read_commands(path) if path.exists() else {}
 
 
 def arrival_row(

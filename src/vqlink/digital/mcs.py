@@ -148,8 +148,8 @@ def best_mcs_fading(
     """The MCS of the best mean quality where the transmitter doesn't know h.
 
     The quality of a picture that arrives is taken as 30.1 dB at 0.25 bit per pixel and 3 dB more
-    for every doubling (HEVC intra on Kodak, measured: docs/digital-links.md), that of a lost one
-    as 12 dB.
+    for every doubling (HEVC intra tuned for SSIM on Kodak: docs/digital-links.md), that of a lost
+    one as 12 dB.
 
     Args:
         arrives: threshold in dB -> the probability that the fade leaves at least that SNR.

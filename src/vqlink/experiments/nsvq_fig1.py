@@ -17,7 +17,7 @@ from vqlink.config.speech import SpeechCodecRecipe, build_envelope, load_speech_
 from vqlink.digital.opus import available, opus_round_trip
 from vqlink.experiments.cells import Cell, run_cells
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, select
-from vqlink.metrics.audio import perceptual_snr, pesq_wideband, stoi
+from vqlink.metrics.audio import check_pesq, perceptual_snr, pesq_wideband, stoi
 from vqlink.reporting.figures import curves_figure
 from vqlink.sources.audio import find_recordings, read_audio
 from vqlink.systems.speech_codec import SpeechCodec, stream_kbps
@@ -61,6 +61,8 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
         if method in ("nsvq", "ste") or seed == 0
     ]
     path = folder / "nsvq-fig1.jsonl"
+    if jobs:
+        check_pesq()
     work = functools.partial(run_cell, folder=folder, smoke=budget == "smoke")
     return summarise(run_cells(cells, work, path, jobs=jobs), path)
 

@@ -54,6 +54,11 @@ def _pesq(pesq: Any, sent: Tensor, received: Tensor) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def check_pesq() -> None:
+    """Raise VqlinkError when the package pesq is not installed, before work that ends with it."""
+    _package("pesq")
+
+
 def stoi(received: Tensor, sent: Tensor) -> float:
     """Short-time objective intelligibility (Taal et al., 2011), about 0 to 1; 0 for silence.
 

@@ -27,12 +27,13 @@ class Saved:
     Attributes:
         step: finished steps.
         recipe: that it runs, as JSON.
-        processes: that it runs in; each draws batches of its own.
+        processes: that it runs in; each draws batches of its own. None where an earlier version
+            wrote the file, which didn't say.
     """
 
     step: int
     recipe: str
-    processes: int = 1
+    processes: int | None = None
 
 
 Rival = tuple[nn.Module, Optimizer]
@@ -120,11 +121,8 @@ def read_header(path: Path) -> Saved:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-        return Saved(
-            step=int(header["step"]),
-            recipe=header["recipe"],
-            processes=int(header.get("processes", "1")),  # earlier files don't say
-        )
+        processes = int(header["processes"]) if "processes" in header else None
+        return Saved(int(header["step"]), header["recipe"], processes)
     except FileNotFoundError:
         raise VqlinkError(f"nothing to resume: {path} does not exist") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:

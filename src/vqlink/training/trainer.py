@@ -300,9 +300,9 @@ def check_same_run(state: Path, recipe: Recipe, processes: int) -> None:
         VqlinkError: naming the first section that differs.
     """
     header = read_header(state)
-    if header.processes != processes:
+    if header.processes not in (processes, None):
         raise VqlinkError(
-            f"{state} is of a run in {header.processes} processes, not {processes}, each with its "
+            f"{state} is of a run by {header.processes} processes, not {processes}, each with its "
             "own batches: resume with the same --devices and --nodes"
         )
     try:

@@ -102,7 +102,7 @@ def collect(sources: Sequence[Path], *, leave_out: Path | None = None) -> Result
     commands: dict[Path, str] = {}
     for path, _ in files:
         if path.name == COMMANDS:
-            commands |= {path.parent / name: text for name, text in _commands(path).items()}
+            commands |= {path.parent / name: text for name, text in read_commands(path).items()}
     experiments: list[tuple[Path, Experiment]] = []
     row_files: list[RowFile] = []
     media: dict[tuple[str, ...], list[Path]] = {PLOTS: [], PICTURES: [], SOUNDS: []}
@@ -166,7 +166,7 @@ def _files(source: Path, leave_out: Path | None, *, alone: bool = True) -> list[
             and (hidden is None or hidden not in path.resolve().parents)
         ]
         if not found:
-            raise VqlinkError(f"{source} holds no .jsonl files")
+            raise VqlinkError(f"{source} holds no .jsonl files (links to elsewhere don't count)")
         return found
     if not source.exists():
         raise VqlinkError(f"{source}: no such file or folder")
@@ -198,7 +198,12 @@ def _json(text: str, where: str) -> Any:
         raise VqlinkError(f"{where} is no JSON: {one_line(error)}") from None
 
 
-def _commands(path: Path) -> dict[str, str]:
+def read_commands(path: Path) -> dict[str, str]:
+    """File of rows -> the command that made it, as a ``commands.json`` has it.
+
+    Raises:
+        VqlinkError: for anything else.
+    """
     document = _json(_text(path), str(path))
     if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
         raise VqlinkError(f"{path} must map names of row files to their commands")
