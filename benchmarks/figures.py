@@ -168,7 +168,13 @@ def _headline(rows: dict[str, list[Row]]) -> str:
             cells.append(_cell(found.get((system, 10.0, "ms_ssim")), 3))
             floor = f"{FLOORS[system]:.1f}" if system in FLOORS else "-"
             lines.append(f"| {ratio} | {system} | {' | '.join(cells)} | {floor} |")
-    lines += ["", "```"]
+    lines += [
+        "",
+        "`hevc` is x265 tuned for PSNR, `hevc-ssim` tuned for SSIM, as HEIF libraries do unasked "
+        "([digital links](docs/digital-links.md#hevc-alone)).",
+        "",
+        "```",
+    ]
     for ratio, some in rows.items():
         systems = dict.fromkeys(row.system for row in some)
         name = f"results/kodak-awgn-{ratio.replace('/', '-')}.jsonl"
@@ -212,7 +218,12 @@ def _fading() -> list[str]:
             lost = f", {found[x]['outages']} lost" if x in found and found[x]["outages"] else ""
             texts.append(f"{found[x]['psnr']:.2f}{lost}" if x in found else "")
         lines.append(f"| {system} | " + " | ".join(texts) + " |")
-    lines += ["", "`hevc+ldpc5g` takes the MCS of the best expected quality at each mean SNR.", ""]
+    lines += [
+        "",
+        "`hevc+ldpc5g` takes the MCS of the best expected quality at each mean SNR. One picture of "
+        "the twelve does not fit into QPSK 1/5 at HEVC's coarsest, and counts as lost five times.",
+        "",
+    ]
     return [*lines, "```", "vqlink reproduce deepjsccq-fig9", "```", ""]
 
 
