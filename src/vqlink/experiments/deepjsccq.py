@@ -356,9 +356,7 @@ def _learned(rows: Sequence[Row], channel: str, least: float) -> Claim:
 
 
 def _beats_links(rows: Sequence[Row], links: Sequence[str]) -> Claim:
-    text = (
-        "in slow fading the learned code beats the digital link at its best MCS at every SNR"
-    )
+    text = "in slow fading the learned code beats the digital link at its best MCS at every SNR"
     ours = dict(_points_of(rows, system=_code("", "rayleigh")))
     curves = [dict(_points_of(rows, system=link)) for link in links]
     won: list[bool | None] = []
