@@ -112,9 +112,9 @@ def _document(found: dict[str, Any]) -> str:
 def _speed() -> str:
     found = json.loads((ROOT / "benchmarks" / "search.json").read_text())
     lines = [
-        f"{found['vectors']:,} vectors of D = {found['dim']}, {found['threads']} threads, medians "
-        "of runs after a first one, which is slower. Theirs has no NSVQ: `train:nsvq` stands "
-        "beside its DiVeQ. "
+        f"{found['vectors']:,} vectors of D = {found['dim']}, {found['threads']} threads; after a "
+        "first run, which is slower, the median of seven of vqlink and of `product`, and one of "
+        "vector-quantize-pytorch. Theirs has no NSVQ: `train:nsvq` stands beside its DiVeQ. "
         "`product` is the bare chunked matrix product of the same shape "
         "(`python benchmarks/search.py --out benchmarks/search.json`):",
         "",
@@ -206,33 +206,33 @@ def _fading() -> list[str]:
     lines = [
         "In slow Rayleigh fading, where the transmitter doesn't know the fade, a digital link is "
         "lost whenever the fade is deeper than its code can take. PSNR in dB, Kodak "
-        f"({drawn}, seed 0; lost messages count as mid-grey), rho 1/12, over the mean SNR:",
+        f"({drawn}, seed 0; lost messages count as mid-grey), rho 1/12, over the mean SNR; mean "
+        "± 95 % interval over the pictures:",
         "",
         "| system | " + " | ".join(f"{x:g} dB" for x in points) + " |",
         "|---" * (len(points) + 1) + "|",
     ]
     for system in sorted(systems, key=lambda name: ("+" in name, name)):
         found = {row["snr_db"]: row for row in rows if row["system"] == system}
-        texts = []
-        for x in points:
-            lost = f", {found[x]['outages']} lost" if x in found and found[x]["outages"] else ""
-            texts.append(f"{found[x]['psnr']:.2f}{lost}" if x in found else "")
+        texts = [
+            _figure(row["psnr"], row["psnr_ci95"], row["outages"]) if row else ""
+            for row in map(found.get, points)
+        ]
         lines.append(f"| {system} | " + " | ".join(texts) + " |")
-    lines += [
-        "",
-        "`hevc+ldpc5g` takes the MCS of the best expected quality at each mean SNR. One picture of "
-        "the twelve does not fit into QPSK 1/5 at HEVC's coarsest, and counts as lost five times.",
-        "",
-    ]
-    return [*lines, "```", "vqlink reproduce deepjsccq-fig9", "```", ""]
+    words = "`hevc+ldpc5g` takes the MCS of the best expected quality at each mean SNR."
+    return [*lines, "", words, "", "```", "vqlink reproduce deepjsccq-fig9", "```", ""]
 
 
 def _cell(summary: Summary | None, digits: int) -> str:
     if summary is None:
         return "-"
-    spread = "" if summary.ci95 is None else f" ± {summary.ci95:.{1 if digits == 2 else 3}f}"
-    lost = f", {summary.outages} lost" if summary.outages else ""
-    return f"{summary.mean:.{digits}f}{spread}{lost}"
+    return _figure(summary.mean, summary.ci95, summary.outages, digits)
+
+
+def _figure(mean: float, ci95: float | None, outages: int, digits: int = 2) -> str:
+    spread = "" if ci95 is None else f" ± {ci95:.{1 if digits == 2 else 3}f}"
+    lost = f", {outages} lost" if outages else ""
+    return f"{mean:.{digits}f}{spread}{lost}"
 
 
 def _curves(summaries: list[Summary]) -> str:

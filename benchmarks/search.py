@@ -2,8 +2,9 @@
 
     python benchmarks/search.py [--threads 2] [--out benchmarks/search.json]
 
-65,536 vectors of D = 64; medians of runs after a first one, which is slower; memory as peak
-resident set above the inputs; each in a process of its own. ``product`` is the bare chunked
+65,536 vectors of D = 64; after a first run, which is slower, the median of seven of ours and of
+``product``, and one of theirs, which takes up to 18 s; memory as peak resident set above the
+inputs; each in a process of its own. ``product`` is the bare chunked
 matrix product of the same shape, which bounds what any exact search by matrix product can reach.
 Prints JSON; takes about three minutes, most of them theirs.
 """
@@ -107,7 +108,7 @@ def theirs(path: str, size: int, codebook: torch.Tensor) -> torch.nn.Module:
 
 
 def measure(name: str, size: int, threads: int) -> dict[str, float]:
-    """Median seconds of full runs, and peak memory of the first one above the inputs."""
+    """Median seconds of full runs (theirs: one), and a first one's peak memory above the inputs."""
     torch.set_num_threads(threads)
     task(name, size, 4096)()  # what only a first call does
     run = task(name, size)

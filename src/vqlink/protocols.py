@@ -127,8 +127,8 @@ class ChannelOutput:
     Attributes:
         y: as the input's shape.
         gain: complex h, broadcastable to ``y``; for channels without one, ones.
-        noise_var: N0, the total variance of the complex noise, broadcastable to ``y``; for
-            channels without noise, the erasure, flip or loss probability's place is ``mask``.
+        noise_var: N0, the total variance of the complex noise, broadcastable to ``y``; zeros for
+            channels that erase, flip or drop.
         mask: bool, True where a symbol arrived; None where nothing is ever lost.
     """
 

@@ -100,8 +100,8 @@ def test_a_classical_link_and_one_of_the_zoo(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, picture_path: Path
 ) -> None:
     sent, received, out = (tmp_path / n for n in ("s.sigmf-data", "r.sigmf-data", "p.png"))
-    for system in ("jpeg+ldpc5g", entries()[0].name):
-        tx = ("tx", picture_path, "--system", system, "--rho", "1/6", "--snr", 12, "-o", sent)
+    for system, *rho in (("jpeg+ldpc5g", "--rho", "1/6"), (entries()[0].name,)):
+        tx = ("tx", picture_path, "--system", system, *rho, "--snr", 12, "-o", sent)
         assert call(capsys, *tx)[0] == 0
         air = ("--snr", 13, "--cfo", -5e-4, "--delay", 3.3)
         assert call(capsys, "channel", sent, "-o", received, *air)[0] == 0

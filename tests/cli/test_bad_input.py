@@ -49,6 +49,17 @@ CASES = {
     "rho not in the zoo": ("send {picture} --rho 1/7", "1/12"),
     "out is a file": (SEND + " --out {bad}/file", "file"),
     "out below a file": (SEND + " --out {bad}/file/deeper", "file"),
+    "rho of another code": (SEND + " --rho 1/24", "sends, 0.0833"),
+    "rho of another code in evaluate": (
+        "evaluate {weights} --data {picture} --rho 1/24",
+        "--rho 1/24",
+    ),
+    "rho of another code in tx": (
+        "tx {picture} -o {bad}/air.sigmf-data --rho 1/24",
+        "jscc-q64-awgn-1-12 sends",
+    ),
+    "a copy of a recipe without its ending": ("recipes cp jscc-awgn-1-12 {bad}/mine", ".yaml"),
+    "a copy of a recipe of another ending": ("recipes cp jscc-awgn-1-12 {bad}/mine.yml", ".yaml"),
     "unknown verb": ("sned {picture}", "sned"),
     "unknown option": (SEND + " --frob", "--frob"),
     "no input": ("send", "INPUT"),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from vqlink.cli.arguments import spread
 from vqlink.cli.main import run
+from vqlink.cli.options import run_folder
 from vqlink.config.load import every_recipe_name
 from vqlink.sources.images import read_image
 
@@ -56,36 +61,166 @@ def test_send_writes_everything_at_equal_uses(
     assert "https://" not in page
 
 
+def test_send_replaces_its_own_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    noted = tmp_path / "commands.json"
+    words = ("send", "A dog.", "--channel", "bec", "--erasure", 0, "--out", tmp_path)
+    noted.write_text('{"mine.jsonl": "make it"}')
+    for _ in range(2):
+        assert call(capsys, *words)[0] == 0
+        commands = json.loads(noted.read_text())
+        assert commands.pop("rows.jsonl").startswith("vqlink send 'A dog.'")
+        assert commands == {"mine.jsonl": "make it"}
+
+
+@pytest.mark.parametrize(
+    "note",
+    [None, "vqlink evaluate x", "vqlink reproduce x", "python my_measurement.py", "vqlink sendit"],
+)
 def test_send_keeps_what_is_not_its_own(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    note: str | None, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     noted, rows = tmp_path / "commands.json", tmp_path / "rows.jsonl"
+    noted.write_text(json.dumps({} if note is None else {"rows.jsonl": note}))
+    rows.write_text("mine")
     words = ("send", "A dog.", "--channel", "bec", "--erasure", 0, "--out", tmp_path)
-    monkeypatch.setattr("sys.argv", ["vqlink", *map(str, words)])
-    noted.write_text('{"mine.jsonl": "make it"}')
-    assert call(capsys, *words)[0] == 0
-    commands = json.loads(noted.read_text())
-    assert commands.pop("rows.jsonl").startswith("vqlink send 'A dog.'")
-    assert commands == {"mine.jsonl": "make it"}
-    assert call(capsys, *words)[0] == 0  # its own rows are replaced
-    noted.write_text('{"rows.jsonl": "vqlink evaluate"}')
-    before = rows.read_bytes()
     status, _, error = call(capsys, *words)
-    assert (status, error.count("\n"), rows.read_bytes()) == (2, 1, before)
+    assert (status, error.count("\n"), rows.read_text()) == (2, 1, "mine")
     assert "name another --out" in error
 
 
-def test_evaluate_adds_nothing_to_the_rows_of_send(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, picture_path: Path, weights: Path
+@pytest.mark.parametrize("note", ["vqlink send photo.png", "python my_measurement.py"])
+def test_evaluate_adds_nothing_to_rows_of_others(
+    note: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    picture_path: Path,
+    weights: Path,
 ) -> None:
-    """Which the next `send` would replace."""
-    rows = tmp_path / "rows.jsonl"
+    """Which the next `send` would replace, for one."""
+    rows, noted = tmp_path / "rows.jsonl", tmp_path / "commands.json"
     rows.write_text("")
-    (tmp_path / "commands.json").write_text('{"rows.jsonl": "vqlink send photo.png"}')
+    noted.write_text(json.dumps({"rows.jsonl": note}))
     words = ("evaluate", weights, "--data", picture_path, "--snr", 10, "--out", rows)
     status, _, error = call(capsys, *words)
     assert (status, error.strip().count("\n"), rows.read_text()) == (2, 0, "")
     assert "name another --out" in error
+    assert json.loads(noted.read_text()) == {"rows.jsonl": note}
+
+
+def test_evaluate_notes_what_made_its_rows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, picture_folder: Path, weights: Path
+) -> None:
+    rows, noted = tmp_path / "rows.jsonl", tmp_path / "commands.json"
+    words = [str(w) for w in ("evaluate", weights, "--data", picture_folder, "--out", rows)]
+    calls = [[*words, "--samples", n, "--metric", "psnr"] for n in ("1", "1", "2")]
+    for arguments in calls:
+        assert call(capsys, *arguments)[0] == 0
+    lines = [shlex.join(["vqlink", *arguments]) for arguments in calls[1:]]
+    assert json.loads(noted.read_text()) == {"rows.jsonl": "\n".join(lines)}
+    assert call(capsys, "report", tmp_path, "--out", tmp_path / "page.html")[0] == 0
+    assert all(html.escape(line) in (tmp_path / "page.html").read_text() for line in lines)
+    before = rows.read_bytes()
+    status, _, error = call(capsys, "send", "A dog.", "--out", tmp_path)
+    assert (status, error.count("\n"), rows.read_bytes()) == (2, 1, before)
+
+
+def test_evaluate_leaves_a_file_of_something_else(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, picture_path: Path, weights: Path
+) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("one line that I wrote")
+    words = ("evaluate", weights, "--data", picture_path, "--out", notes)
+    status, _, error = call(capsys, *words)
+    assert (status, error.count("\n"), notes.read_text()) == (2, 1, "one line that I wrote")
+    assert not (tmp_path / "commands.json").exists()
+
+
+def test_ctrl_c_in_evaluate_says_where_the_rows_are(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    picture_folder: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vqlink.evaluation import run as module
+
+    rows, whole = tmp_path / "rows.jsonl", module.measure
+
+    def interrupted(*some: Any, **more: Any) -> module.Measured:
+        if rows.exists():
+            raise KeyboardInterrupt
+        return whole(*some, **more)
+
+    words = ("evaluate", weights, "--data", picture_folder, "--out", rows, "--json")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "measure", interrupted)
+        status, out, error = call(capsys, *words)
+    assert (status, out, error.count("\n")) == (130, "", 1)
+    assert f"the rows so far are in {rows}, the same command goes on" in error
+    kept = rows.read_text()
+    assert call(capsys, *words)[0] == 0
+    assert rows.read_text().startswith(kept)
+
+
+def test_progress_is_shown_with_json_on_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    picture_path: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = {
+        "transmissions": ("evaluate", weights, "--data", picture_path),
+        "huffman": ("send", "A dog.", "--channel", "bec", "--erasure", 0, "--out", tmp_path),
+    }
+    for said, arguments in words.items():
+        assert call(capsys, *arguments, "--json")[2] == ""
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        status, out, error = call(capsys, *arguments, "--json")
+        monkeypatch.delenv("FORCE_COLOR")
+        assert status == 0
+        assert json.loads(out)["rows"]
+        assert said in error
+        assert "0/100" not in error
+
+
+def test_evaluate_shows_the_metrics_that_were_asked_for(
+    capsys: pytest.CaptureFixture[str], picture_path: Path
+) -> None:
+    words = ("evaluate", "jpeg+ldpc5g@qpsk-1/3", "--data", picture_path, "--metric", "mse")
+    text = call(capsys, *words, "--rho", "1/12")[1]
+    assert "mse" in text
+    assert "psnr" not in text
+    assert "!" not in text
+    text = call(capsys, *words, "--rho", "1/5000")[1]  # too little for a block: nothing is sent
+    assert "0.000 !" in text
+    assert "0.1 dB off the budget" in text.splitlines()[-1]
+
+
+def test_names_with_brackets_are_shown_whole(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, picture_path: Path, weights: Path
+) -> None:
+    picture, code = tmp_path / "photo [bold].png", tmp_path / "code [red]"
+    shutil.copy(picture_path, picture)
+    shutil.copytree(weights, code)
+    _, text, _ = call(
+        capsys, "send", picture, "--system", code, "--against", "jpeg+ldpc5g@qpsk-1/2",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert "photo [bold].png over awgn" in text
+    assert "code [red]" in text
+    _, text, _ = call(capsys, "evaluate", code, "--data", picture, "--metric", "psnr")
+    assert "code [red]" in text
+
+
+@pytest.mark.parametrize("kept", ["jscc-awgn-1-12", "hrvqvae-cifar10-prior", "speech-codec"])
+def test_a_copied_recipe_trains_into_a_folder_of_its_own(
+    kept: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    copy = tmp_path / "mine.yaml"
+    assert call(capsys, "recipes", "cp", kept, copy)[0] == 0
+    assert run_folder(str(copy)) == Path("runs/mine")
+    assert run_folder(kept) == Path("runs") / kept
 
 
 def test_names_need_not_be_utf8(tmp_path: Path) -> None:

@@ -130,6 +130,8 @@ def test_a_receiver_without_a_sender(capsys: pytest.CaptureFixture[str], tmp_pat
     assert listening.startswith("listening at")
     assert "no packet of a picture came" in complaint
     assert not out.exists()
+    told = " ".join(call(capsys, "rx", "--help")[1].split())
+    assert "2 for none within --timeout" in told
 
 
 def test_a_port_in_use_and_one_where_nothing_listens(

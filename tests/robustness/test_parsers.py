@@ -27,7 +27,7 @@ from vqlink.digital.blocks import SURE, CodeName, plan_code
 from vqlink.digital.codecs import CodecError, PillowCodec, SourceCodec
 from vqlink.digital.codes import CODES
 from vqlink.digital.hevc import HEVCCodec
-from vqlink.evaluation.rows import Row, drop_unfinished_line, read_rows
+from vqlink.evaluation.rows import Row, mend_rows
 from vqlink.evaluation.run import summarise
 from vqlink.links.indices import bits_to_labels, labels_to_bits
 from vqlink.protocols import VqlinkError
@@ -69,8 +69,7 @@ def _recipe(folder: Path) -> object:
 
 
 def _rows(folder: Path) -> object:
-    drop_unfinished_line(folder / "rows.jsonl")
-    return summarise(read_rows(folder / "rows.jsonl"))
+    return summarise(mend_rows(folder / "rows.jsonl"))
 
 
 def _override(data: bytes) -> object:

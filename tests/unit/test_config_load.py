@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from vqlink.config.load import load_recipe, overlay, read_tree, recipe_hash, recipe_names
-from vqlink.config.quantizer_parts import IdentityConfig, QAMConfig
+from vqlink.config.quantizer_parts import (
+    CodebooksConfig,
+    IdentityConfig,
+    QAMConfig,
+    ResidualConfig,
+)
+from vqlink.config.speech import EnvelopeConfig
 from vqlink.protocols import VqlinkError
+from vqlink.quantizers.gradients import check_learning
 
 NAME = "jscc-q64-awgn-1-12"
 
@@ -124,6 +134,24 @@ def test_wrong_overrides_name_their_path(override: str, said: str) -> None:
     with pytest.raises(VqlinkError, match=said) as caught:
         load_recipe(NAME, [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "part", [CodebooksConfig(sizes=(4,)), ResidualConfig(branches=(4,)), EnvelopeConfig()]
+)
+def test_codebooks_learn_in_recipes_as_quantizers_do(
+    part: CodebooksConfig | ResidualConfig | EnvelopeConfig,
+) -> None:
+    ways = (get_args(type(part).model_fields[key].annotation) for key in ("gradient", "learning"))
+    for gradient, learning in itertools.product(*ways):
+        tree = {**part.model_dump(), "gradient": gradient, "learning": learning}
+        try:
+            check_learning(gradient, learning)
+        except ValueError as error:
+            with pytest.raises(ValidationError, match=str(error)):
+                type(part).model_validate(tree)
+        else:
+            assert type(part).model_validate(tree).learning == learning
 
 
 def test_a_loss_that_the_quantizer_lacks() -> None:

@@ -16,16 +16,19 @@ from vqlink.channels.fading import Rayleigh
 from vqlink.config.build import build_link, build_system
 from vqlink.config.channels import parse_channel
 from vqlink.config.weights import save_weights
+from vqlink.digital import hevc
 from vqlink.evaluation.rows import (
     Case,
     Figure,
     Row,
     append_rows,
     digest,
-    drop_unfinished_line,
+    mend_rows,
     power_flags,
     read_rows,
     rows_of,
+    to_line,
+    whole_lines,
 )
 from vqlink.evaluation.run import evaluate, measure, summarise
 from vqlink.evaluation.systems import System, open_channel, open_systems
@@ -93,12 +96,50 @@ def test_corrupt_lines_are_named(tmp_path: Path) -> None:
             read_rows(path)
 
 
-def test_half_a_line_is_dropped_and_whole_ones_kept(tmp_path: Path) -> None:
+LINE = to_line(row())
+
+
+@pytest.mark.parametrize("cut", [1, 5, 14, len(LINE) - 1])
+def test_the_beginning_of_a_row_is_cut_off(cut: int, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    append_rows(path, [row()])
-    path.write_text(path.read_text() + '{"system"')
-    drop_unfinished_line(path)
-    assert read_rows(path) == [row()]
+    path.write_text(f"{LINE}\n{LINE[:cut]}")
+    assert mend_rows(path) == [row()]
+    assert path.read_text() == LINE + "\n"
+
+
+def test_a_row_without_its_newline_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{LINE}\n{LINE}")
+    assert mend_rows(path) == [row(), row()]
+    assert path.read_text() == f"{LINE}\n{LINE}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "what I must not forget",
+        "a note\nof two lines",
+        f"a note\n{LINE[:20]}",
+        f"{LINE}\na note",
+        '{"mine": 1}',
+        '{"sy": "stem',
+        "[" * 100_000,
+    ],
+)
+def test_a_file_of_anything_else_stays_as_it_is(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(text)
+    with pytest.raises(VqlinkError, match=r"notes\.txt"):
+        mend_rows(path)
+    assert path.read_text() == text
+
+
+def test_whole_lines_of_any_objects() -> None:
+    assert whole_lines(b"") == b""
+    assert whole_lines(b'{"a": 1}\n{"a"') == b'{"a": 1}\n'
+    assert whole_lines(b'{"a": 1}\n{"a": 2}') == b'{"a": 1}\n{"a": 2}\n'
+    with pytest.raises(VqlinkError, match="note"):
+        whole_lines(b"a note")
 
 
 def test_power_flag_is_a_tenth_of_a_decibel() -> None:
@@ -153,6 +194,19 @@ def test_resumption_measures_nothing_twice(
     evaluate([system], images, channel="awgn", snr_db=[10], out=out, seed=1)
     assert len(out.read_text().splitlines()) == 2 * len(text.splitlines())
     assert json.loads(text.splitlines()[0])["versions"]["vqlink"]
+
+
+def test_another_version_of_a_link_is_measured_anew(picture_folder: Path, tmp_path: Path) -> None:
+    out, images = tmp_path / "rows.jsonl", open_images(str(picture_folder))
+
+    def measured(recipe: str | None) -> int:
+        link = System("noisy", Noisy(), recipe=recipe)
+        evaluate([link], images, channel="awgn", snr_db=[10], metrics=["psnr"], out=out)
+        return len(out.read_text().splitlines())
+
+    assert [measured("one"), measured("two"), measured("one")] == [3, 6, 6]
+    out.unlink()
+    assert [measured(None), measured("one")] == [3, 3]  # older rows hold for any version
 
 
 def test_pictures_of_one_name_are_told_apart(system: System, tmp_path: Path) -> None:
@@ -211,6 +265,24 @@ def test_a_digital_link_gets_exactly_the_uses_of_the_learned_code(weights: Path)
     assert learned.weights is not None
     (alone,) = open_systems(["jpeg+ldpc5g"], channel, Fraction(1, 12))
     assert alone.transceiver.uses(17, 33) == 17 * 33 * 3 // 12
+    with pytest.raises(VqlinkError, match=r"--rho 1/24 is not what .* sends, 0\.0833"):
+        open_systems([str(weights), "jpeg+ldpc5g"], channel, Fraction(1, 24))
+
+
+def test_versions_of_a_digital_link_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recipe(name: str) -> str | None:
+        (system,) = open_systems([name], parse_channel("awgn"), Fraction(1, 12))
+        return system.recipe
+
+    names = ("hevc+ldpc5g", "hevc-ssim+ldpc5g", "jpeg+ldpc5g", "hevc+ldpc80211ad")
+    before = {name: recipe(name) for name in (*names, "hevc+ldpc5g@qpsk-1/2")}
+    assert len(set(before.values())) == 5
+    assert before == {name: recipe(name) for name in before}
+    monkeypatch.setattr("vqlink.digital.mcs.MARGIN_DB", 1.0)
+    changed = [name for name in before if recipe(name) != before[name]]
+    assert changed == ["hevc+ldpc5g", "hevc-ssim+ldpc5g", "jpeg+ldpc5g"]  # not where it is fixed
+    monkeypatch.setitem(hevc._FULL_CHROMA, "psnr", 50)
+    assert recipe("hevc+ldpc5g@qpsk-1/2") != before["hevc+ldpc5g@qpsk-1/2"]
 
 
 def test_the_channel_replaces_the_one_of_training(weights: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import math
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,13 +15,13 @@ import torch
 
 from tests.conftest import smooth_picture
 from vqlink.cli.main import run
-from vqlink.errors import VqlinkError
+from vqlink.errors import NotFiniteError, VqlinkError
 from vqlink.experiments import nsvq_table1, nsvq_table2
 from vqlink.experiments.catalogue import entries, find
 from vqlink.experiments.cells import Cell, read_rows, run_cells
 from vqlink.experiments.nsvq_images import ImageRun, build, measure, train
 from vqlink.experiments.nsvq_toys import ToyRun, draw, error, fit
-from vqlink.experiments.reproduction import Row, paper_figures, select, spread
+from vqlink.experiments.reproduction import Row, of_all, paper_figures, select, spread
 
 CELLS: list[Cell] = [{"bits": b, "seed": s} for b in (1, 2) for s in (0, 1)]
 
@@ -72,6 +76,29 @@ def test_rows_of_a_smaller_budget_are_refused(tmp_path: Path) -> None:
     assert len(run_cells(CELLS, square, path, jobs=0, progress=False, least={"samples": 9})) == 2
 
 
+def test_rows_of_other_weights_are_refused(tmp_path: Path) -> None:
+    """Else a retrained code would be shown with its old figures."""
+    path = tmp_path / "rows.jsonl"
+
+    def weighed(cell: Cell) -> list[Row]:
+        return [{**row, "weights": "old" if cell["bits"] == 1 else None} for row in square(cell)]
+
+    rows = run_cells(CELLS, weighed, path, progress=False, weights=lambda _: "old")
+    for now in ("old", None):
+        assert run_cells(CELLS, explode, path, progress=False, weights=lambda _, n=now: n) == rows
+    with pytest.raises(VqlinkError, match="other weights of bits=1-seed=0"):
+        run_cells(CELLS, square, path, jobs=0, progress=False, weights=lambda _: "new")
+
+
+@pytest.mark.parametrize(
+    ("cells", "held"),
+    [([True, True], True), ([True, False, None], False), ([True, None], None), ([None], None),
+     ([], None)],
+)  # fmt: skip
+def test_a_claim_of_all(cells: list[bool | None], held: bool | None) -> None:
+    assert of_all("every one", cells, "").held is held
+
+
 def test_processes_share_the_cells(tmp_path: Path) -> None:
     rows = run_cells(CELLS, square, tmp_path / "rows.jsonl", jobs=2, progress=False)
     assert sorted((r["bits"], r["seed"], r["pass"]) for r in rows) == [
@@ -79,10 +106,62 @@ def test_processes_share_the_cells(tmp_path: Path) -> None:
     ]
 
 
+def slow_or_failing(cell: Cell, log: Path) -> list[Row]:
+    """The first cell fails while the second is at work; whatever starts later notes it."""
+    (log / f"{cell['bits']}-{cell['seed']}").touch()
+    if cell["seed"] == 0 and cell["bits"] == 1:
+        time.sleep(0.3)
+        raise NotFiniteError("the latents hold NaN")
+    time.sleep(1.0)
+    return square(cell)
+
+
+def test_a_failing_cell_ends_the_run_and_keeps_what_others_finish(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    more: list[Cell] = [*CELLS, *({"bits": 3, "seed": s} for s in range(4))]
+    work = functools.partial(slow_or_failing, log=tmp_path)
+    with pytest.raises(VqlinkError, match="bits=1-seed=0: the latents hold NaN"):
+        run_cells(more, work, path, jobs=2, progress=False)
+    assert {(row["bits"], row["seed"]) for row in read_rows(path)} == {(1, 1)}
+    assert len(list(tmp_path.glob("?-?"))) == 2  # nothing started after it
+
+
+def dies(cell: Cell) -> list[Row]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return square(cell)
+
+
+def test_a_killed_process_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(VqlinkError, match="its process was killed"):
+        run_cells(CELLS, dies, tmp_path / "rows.jsonl", jobs=2, progress=False)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_figure_that_is_not_finite_is_one_line(tmp_path: Path, jobs: int) -> None:
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(VqlinkError, match="bits=1-seed=0: a figure is not finite"):
+        run_cells(CELLS[:1], nothing_finite, path, jobs=jobs, progress=False)
+    assert read_rows(path) == []
+
+
+def nothing_finite(cell: Cell) -> list[Row]:
+    return [{"value": 1.0}, {"value": math.nan}]
+
+
+def test_a_last_row_without_its_newline_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    first = run_cells(CELLS[:1], square, path, progress=False)
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    assert run_cells(CELLS[:2], square, path, progress=False)[:2] == first
+
+
 def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"bits": 1}\nnonsense\n{"bits": 2}\n')
     with pytest.raises(VqlinkError, match="line 2"):
+        read_rows(path)
+    path.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(VqlinkError, match="not a file of result rows"):
         read_rows(path)
 
 

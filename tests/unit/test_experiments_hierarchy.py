@@ -84,7 +84,7 @@ def rows_of(hr: float, healthy_hr: float) -> list[Row]:
     def row(model: str, branches: str, healthy: bool, mse: float) -> Row:
         return {"model": model, "branches": branches, "healthy": healthy, "mse": mse, "psnr": 30.0,
                 "ssim": 0.9, "bits_per_image": 2304.0, "perplexity": [9.0], "unused": [1],
-                "mse_by_layers": [], "train_seconds": 1.0}  # fmt: skip
+                "mse_by_layers": [], "train_seconds": 1.0, "seed": 0, "updates": 10}  # fmt: skip
 
     return [
         row("hr", "8x8x8", False, hr), row("vqvae", "512", False, 1.0),

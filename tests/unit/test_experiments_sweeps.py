@@ -130,7 +130,18 @@ def test_a_part_of_the_rows_refutes_but_does_not_confirm() -> None:
     code = [r for r in rows if r["scales"] == 3 or r["channel"] != "codebooks"]
     assert vqdeepsc_fig3._in_use(code).held is None
     part = [r for r in rows if r["channel"] != vqdeepsc_fig3.CHANNELS[0]]
-    assert vqdeepsc_fig3._above_jpeg(part, 3).held is None
+    assert vqdeepsc_fig3._above(part, 3, vqdeepsc_fig3.JPEG).held is None
+    assert vqdeepsc_fig3._above(rows, 3, vqdeepsc_fig3.JPEG).held
+    clear = [{**r, "outages": 0} for r in rows]
+    assert vqdeepsc_fig3._in_outage(rows, 4).held
+    assert vqdeepsc_fig3._in_outage(clear, 4).held is None  # nothing to be judged by
+    fine = lines(dict.fromkeys(("jscc-awgn-1-12", "jscc-q4096-awgn-1-12"), [24.0, 26.0]))
+    assert deepjsccq._close(fine).held
+    assert deepjsccq._close(fine[:-1]).held is None
+    names = ["", "jscc-a", "jscc-b"]
+    orders = lines({"jscc-a": [25.0, 27.0], "jscc-b": [24.0, 26.0]})
+    assert deepjsccq._monotone(orders, names).held
+    assert deepjsccq._monotone(orders[:-1], names).held is None
 
 
 def test_a_wide_step_is_not_halved() -> None:
@@ -158,8 +169,10 @@ def vq_rows(bound: float, jpeg: float, used: float) -> list[Row]:
         for channel in vqdeepsc_fig3.CHANNELS:
             for snr_db in vqdeepsc_fig3.SNR_DB:
                 rows.append(vq_row(scales, name, channel, snr_db, 0.9))
-                link = vqdeepsc_fig3.LINKS[0]
-                rows.append(vq_row(scales, link, channel, snr_db, jpeg, outages=1))
+                rows += [
+                    vq_row(scales, link, channel, snr_db, jpeg, outages=1)
+                    for link in vqdeepsc_fig3.LINKS
+                ]
     for labels, ssim in (("ordered", 0.8), ("random", 0.7), ("trained", 0.85)):
         rows += [
             vq_row(4, "vqdeepsc-4", f"uncoded, {labels} labels", snr_db, ssim)
@@ -170,10 +183,10 @@ def vq_rows(bound: float, jpeg: float, used: float) -> list[Row]:
 
 def test_claims_and_plot_of_figure_3(tmp_path: Path) -> None:
     good = vqdeepsc_fig3.summarise(vq_rows(0.92, 0.8, 0.9), tmp_path / "rows.jsonl")
-    assert [claim.held for claim in good.claims] == [True] * 7
+    assert [claim.held for claim in good.claims] == [True] * 10
     assert good.plots[0].exists()
     bad = vqdeepsc_fig3.summarise(vq_rows(0.99, 0.95, 0.7), tmp_path / "rows.jsonl")
-    assert [claim.held for claim in bad.claims] == [False] * 5 + [True] * 2
+    assert [claim.held for claim in bad.claims] == [False] * 8 + [True] * 2
     none = vqdeepsc_fig3.summarise([], tmp_path / "rows.jsonl")
     assert all(claim.held is None for claim in none.claims)
 

@@ -20,6 +20,7 @@ from vqlink.zoo.add import describe
 from vqlink.zoo.card import model_card
 from vqlink.zoo.catalogue import entries, find, load_system, parse_entry
 from vqlink.zoo.hub import fetch, parse_location, push
+from vqlink.zoo.speech import speech_entries
 
 NAME = "jscc-q64-awgn-1-24"
 
@@ -131,9 +132,12 @@ def test_the_commands(
     words = ["evaluate", "hf://me/mine", "--data", str(picture_path), "--metric", "psnr", "--json"]
     assert run(words) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
+    speech = str(speech_entries()[0].folder)
     assert row["system"] == "hf://me/mine"
     for words, said in (
         (["push", "nothing", "hf://me/mine"], "no weights named"),
+        (["push", "text-q32", "hf://me/mine"], "text-q32 is for sentences"),
+        (["push", speech, "hf://me/mine"], "is for recordings"),
         (["push", str(weights), "me/mine"], "hf://ORG/NAME"),
         (
             ["send", str(picture_path), "--system", "hf://me/other", "--out", str(tmp_path)],

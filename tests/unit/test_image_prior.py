@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ from vqlink.errors import VqlinkError
 from vqlink.quantizers.residual import ResidualQuantizer
 from vqlink.quantizers.vector import VectorQuantizer
 from vqlink.rng import stream
+from vqlink.systems import image_prior
 from vqlink.systems.autoencoder import VQAutoencoder
 from vqlink.systems.image_prior import ImagePrior, draw_labels
 from vqlink.systems.layered_codes import LayeredCodes, ResidualCodes, VQVAE2Codes
 from vqlink.systems.vqvae2 import VQVAE2
+from vqlink.zoo.prior import load_prior
 
 DIM = 6
 
@@ -156,3 +159,49 @@ def test_damaged_bytes_are_refused(cut: int) -> None:
     huge = data[:4] + b"\xff\x0f" * 3 + data[10:]
     with pytest.raises(VqlinkError, match="header"):
         prior.decompress(huge)
+
+
+@pytest.mark.parametrize("kind", ["tree", "vqvae2"])
+def test_a_piece_takes_no_more_memory_than_the_limit(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("constriction")
+    prior = prior_of(kind)
+    maps = prior.codes.encode(pictures(2))
+    last = len(maps) - 1
+    walk = prior.nets[last].walk(*maps[last].shape, prior.codes.context(last, maps))  # type: ignore[operator]
+    kept = walk._known[0][0].untyped_storage().nbytes()
+    monkeypatch.setattr(image_prior, "_MEMORY", kept)
+    data = prior.compress(pictures(2))
+    assert torch.equal(prior.decompress(data)[last], maps[last])
+    with pytest.raises(VqlinkError, match="3 images of 16 x 16 take more than 0 MiB"):
+        prior.compress(pictures(3))
+    for header in ((3, 16, 16), (2, 32, 16), (2, 16, 32)):
+        with pytest.raises(VqlinkError, match="the header is wrong"):
+            prior.decompress(with_size(data, *header))
+
+
+def with_size(data: bytes, *size: int) -> bytes:
+    """The bytes of a piece with another header: images, height, width."""
+    return data[:4] + struct.pack("<HHH", *size) + data[10:]
+
+
+def test_a_forged_header_asks_the_prior_that_ships_for_a_gibibyte_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("constriction")
+    prior = load_prior("hrvqvae-cifar10-prior")
+    walked: list[tuple[int, tuple[int, int]]] = []
+
+    def walk(batch: int, size: tuple[int, int], *_: object) -> list[torch.Tensor]:
+        walked.append((batch, size))  # the map alone would take a minute
+        return []
+
+    monkeypatch.setattr(prior, "_walk", walk)
+    data = b"VQP1" + bytes(10)
+    for size in ((4096, 64, 64), (911, 32, 32), (1, 4096, 4096)):
+        with pytest.raises(VqlinkError, match="the header is wrong"):
+            prior.decompress(with_size(data, *size))
+    assert not walked
+    prior.decompress(with_size(data, 910, 32, 32))
+    assert walked == [(910, (32, 32))]

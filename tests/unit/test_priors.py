@@ -72,6 +72,16 @@ def test_context_and_class_count() -> None:
         prior()(values, context)
 
 
+def test_what_all_cells_share_takes_no_memory() -> None:
+    """Here it would be 24 GiB."""
+    label = torch.arange(4096) % 3
+    for walk in (
+        prior().walk(4096, 4096, 4),
+        prior(classes=3).walk(4096, 4096, 4, label=label),
+    ):
+        assert all(part.untyped_storage().nbytes() < 1 << 22 for p in walk._known for part in p)
+
+
 def test_walking_is_for_evaluation() -> None:
     with pytest.raises(ValueError, match="eval"):
         prior().train().walk(1, ROWS, COLUMNS)

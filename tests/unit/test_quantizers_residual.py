@@ -11,7 +11,8 @@ import torch.multiprocessing
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from vqlink.quantizers.gradients import residual_losses
+from vqlink.quantizers.losses import codebook_losses
+from vqlink.quantizers.paths import join_path, split_path
 from vqlink.quantizers.replacement import Replacement
 from vqlink.quantizers.residual import ResidualQuantizer
 from vqlink.quantizers.search import nearest, nearest_child
@@ -169,9 +170,49 @@ def test_commitment_passes_gradcheck() -> None:
              for i, r in enumerate(quantizer.rows(quantizer.encode(z)))]  # fmt: skip
 
     def loss(latents: Tensor) -> Tensor:
-        return residual_losses(latents, parts, torch.stack(parts).sum(dim=0))["commitment"]
+        return codebook_losses(latents, parts, combined=True)[0]
 
     assert gradcheck(loss, z.double().requires_grad_())
+
+
+def test_paths_are_numbers_in_mixed_radix() -> None:
+    choices = [torch.tensor([1, 2]), torch.tensor([0, 3]), torch.tensor([1, 0])]
+    path = join_path(choices, (3, 4, 2))
+    assert path.tolist() == [1 * 8 + 0 * 2 + 1, 2 * 8 + 3 * 2 + 0]
+    assert [part.tolist() for part in split_path(path, (3, 4, 2))] == [c.tolist() for c in choices]
+    assert join_path(choices[:2], (3, 4, 2)).tolist() == [4, 11]  # a receiver of two layers
+    with pytest.raises(ValueError, match="zip"):
+        join_path(choices, (3, 4))
+
+
+@pytest.mark.parametrize("combined", [True, False])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_losses_are_eq_5_and_6_term_by_term(combined: bool, layers: int) -> None:
+    z = torch.randn(9000, 6, generator=stream(0, "z")).double().requires_grad_()
+    parts = [
+        torch.randn(9000, 6, generator=stream(0, "e", i)).double().requires_grad_()
+        for i in range(layers)
+    ]
+    commitment, codebook, left = torch.zeros(()), torch.zeros(()), z
+    for part in parts:
+        commitment = commitment + (left - part.detach()).square().mean()
+        codebook = codebook + (left.detach() - part).square().mean()
+        left = left - part.detach()
+    if combined:
+        whole = torch.stack(parts).sum(dim=0)
+        commitment = commitment + (z - whole.detach()).square().mean()
+        codebook = codebook + (z.detach() - whole).square().mean()
+    expected = torch.autograd.grad(0.25 * commitment + 3 * codebook, [z, *parts])
+    found = codebook_losses(z, parts, combined=combined)
+    assert torch.allclose(torch.stack(found), torch.stack((commitment, codebook)))
+    gradients = torch.autograd.grad(0.25 * found[0] + 3 * found[1], [z, *parts])
+    assert all(torch.allclose(*pair) for pair in zip(gradients, expected, strict=True))
+    with torch.no_grad():
+        assert torch.allclose(
+            torch.stack(codebook_losses(z, parts, combined=combined)), torch.stack(found)
+        )
+    empty = codebook_losses(z[:0], [part[:0] for part in parts], combined=combined)
+    assert torch.stack(empty).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("tree", [True, False])

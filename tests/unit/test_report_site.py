@@ -188,6 +188,38 @@ def test_what_differs_in_its_data_shares_no_axes() -> None:
     assert [panel.title for panel in panels(rows)] == ["channel awgn", "channel rayleigh"]
 
 
+def test_measurements_of_other_weights_or_pictures_are_not_merged(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    kinds = [("a" * 64, "one"), ("b" * 64, "one"), ("a" * 64, "two")]
+    append_rows(
+        path,
+        [
+            row("code", snr, 20 + place, weights=weights, message=message)
+            for place, (weights, message) in enumerate(kinds)
+            for snr in (0.0, 4.0)
+        ]
+        + [row("link", snr, 10, recipe="c" * 12, message="one") for snr in (0.0, 4.0)],
+    )
+    (found,) = collect([path]).row_files
+    assert len(found.rows) == 8
+    (panel,) = panels(found.rows)
+    assert {name: curve["psnr"][0].mean for name, curve in panel.curves.items()} == {
+        "code, hash aaaaaaaa": 21.0,
+        "code, hash bbbbbbbb": 21.0,
+        "link": 10.0,
+    }
+    assert panel.curves["code, hash aaaaaaaa"]["psnr"][0].band == MESSAGES
+
+
+def test_older_rows_go_with_the_one_version_of_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    older = row("link", 0.0, 20)
+    newer = row("link", 0.0, 0.9, metric="ssim", recipe="c" * 12, message="one")
+    append_rows(path, [older, newer])
+    (found,) = collect([path]).row_files
+    assert [(flat["psnr"], flat["ssim"]) for flat in found.rows] == [(20, 0.9)]
+
+
 def test_a_point_that_was_not_run_is_not_drawn() -> None:
     rows = [{"system": "s", "snr_db": x, "psnr": 20.0 + x} for x in (0.0, 10.0)]
     drawn = curve_chart(panels(rows)[0], "psnr")

@@ -45,7 +45,7 @@ def fixture_result() -> SendResult:
         source="<script>alert(1)</script>.png", sent=smooth_picture(96, 128),
         arrivals=(arrival("code", 28.0), arrival("link", 30.5, mcs="qpsk-1/2", payload_bytes=80.0),
                   arrival("lost", 12.0, status="outage")),
-        channel="awgn", snr_db=4.0, rho=1 / 12, seed=0, sweep=tuple(sweep),
+        channel="awgn", snr_db=4.0, seed=0, sweep=tuple(sweep),
         sweep_note="the whole picture", command="vqlink send '<x>'",
     )  # fmt: skip
 
@@ -62,6 +62,26 @@ def test_page_is_complete_escaped_and_self_contained(result: SendResult, tmp_pat
     assert page.count("data:image/webp") == 4
     for text in ("28.00", "30.50", "3,072", "outage", "qpsk-1/2", "torch 2", "Es/N0"):
         assert text in page
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ("jpeg+ldpc5g", "count; 5G LDPC, decoded"),
+        ("hevc+ldpc80211ad@16qam-1/2", "count; 802.11ad LDPC, decoded"),
+    ],
+)
+def test_the_code_of_the_links_is_named(
+    link: str, words: str, result: SendResult, tmp_path: Path
+) -> None:
+    linked = replace(result, arrivals=(arrival("code", 28.0), arrival(link, 30.5)))
+    for name, shown in (
+        ("linked", linked),
+        ("alone", replace(linked, arrivals=linked.arrivals[:1])),
+    ):
+        write_send_report(shown, tmp_path / name)
+    assert words in (tmp_path / "linked").read_text()
+    assert "LDPC" not in (tmp_path / "alone").read_text()
 
 
 def test_words_come_from_the_figures(result: SendResult) -> None:

@@ -181,7 +181,7 @@ def test_recipes_are_known_by_name_and_by_file(tmp_path: Path) -> None:
         ("speech-codek", [], "did you mean speech-codec"),
         ("speech-codec", ["training.step=3"], "training.step"),
         ("speech-codec", ["training.steps=many"], "steps"),
-        ("speech-codec", ["envelope.gradient=straight_through"], "learns by"),
+        ("speech-codec", ["envelope.gradient=straight_through"], "learns its codebook by"),
         ("speech-codec", ["nothing"], "section.key"),
         ("speech-codec", ["training.messages=3"], "does not belong to this section's kind"),
         ("speech-codec", ["source.speeds=[0.0]"], "source.speeds.0: .* 0.25"),

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 import itertools
+import json
+import pkgutil
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 import vqlink
+from vqlink.cli.main import run
 from vqlink.config.load import load_recipe, recipe_names
 from vqlink.config.weights import read_config, sha256_of
 from vqlink.protocols import Point, VqlinkError
+from vqlink.reporting.site.collect import Results, RowFile
+from vqlink.reporting.site.pages import Files
+from vqlink.reporting.site.systems import system_pages
 from vqlink.rng import stream
 from vqlink.systems.index_code import IndexCode
 from vqlink.systems.layered_code import LayeredCode
 from vqlink.zoo import catalogue
 from vqlink.zoo.add import measure_expected
 from vqlink.zoo.catalogue import Entry, entries, load_system
+from vqlink.zoo.classifier import load_classifier
+from vqlink.zoo.kinds import Kind, all_entries, kind_of
+from vqlink.zoo.prior import load_prior
+from vqlink.zoo.speech import load_speech
 
 TOLERANCE_DB = 0.05
+
+OPENERS: dict[Kind, Callable[[str], object]] = {
+    "pictures": vqlink.load,
+    "sentences": vqlink.load_text,
+    "recordings": load_speech,
+    "samples": load_prior,
+    "features": load_classifier,
+}
+FIRST = {entry.kind: entry for entry in reversed(tuple(all_entries()))}
+"""An entry of each kind."""
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda e: e.name)
@@ -88,6 +109,67 @@ def test_quality_rises_with_the_snr() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(VqlinkError, match="jscc-q64-awgn-1-12"):
         vqlink.load("nothing")
+
+
+def test_all_manifests_are_in_the_list_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    manifests = catalogue.ZOO.rglob("manifest*.json")
+    names = sorted(entry["name"] for path in manifests for entry in json.loads(path.read_text()))
+    assert len(names) == len(set(names)), "a name is one entry's"
+    assert sorted(entry.name for entry in all_entries()) == names
+    assert run(["zoo", "--json"]) == 0
+    assert sorted(entry["name"] for entry in json.loads(capsys.readouterr().out)) == names
+    assert FIRST.keys() == OPENERS.keys()
+    rows = [{"system": name, "psnr": 20.0} for name in names]
+    results = Results((), (RowFile(Path("r.jsonl"), "r", list(rows), len(rows)),), (), (), (), ())
+    pages = {page.title: page.body for page in system_pages(results, Files())}
+    assert all("ships with vqlink" in pages[name] for name in names)
+
+
+@pytest.mark.parametrize("kind", OPENERS)
+@pytest.mark.parametrize("wanted", OPENERS)
+def test_every_opener_says_what_a_name_is_and_who_opens_it(kind: Kind, wanted: Kind) -> None:
+    entry = FIRST[kind]
+    for name in (entry.name, str(entry.folder)):
+        assert kind_of(name) == kind
+        if kind == wanted:
+            OPENERS[kind](name)
+            continue
+        with pytest.raises(VqlinkError, match=f"is for {kind}, not for {wanted}: ") as caught:
+            OPENERS[wanted](name)
+        loader = str(caught.value).split()[-3]
+        assert str(caught.value).endswith(f"in Python {loader} opens it")
+        assert pkgutil.resolve_name(loader) is OPENERS[kind]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "near"),
+    [
+        ("pictures", "jscc-q64-awgn-1-13", "jscc-q64-awgn-1-12"),
+        ("pictures", "text-q33", "text-q32"),
+        ("sentences", "text-q33", "text-q32"),
+        ("recordings", "speech-jsc", "speech-jscc"),
+        ("samples", "hrvqvae-cifar10-priors", "hrvqvae-cifar10-prior"),
+        ("features", "cifar10-clasifier", "cifar10-classifier"),
+    ],
+)
+def test_a_near_miss(wanted: Kind, name: str, near: str) -> None:
+    with pytest.raises(VqlinkError, match=rf"named '{name}'; did you mean {near}\?"):
+        OPENERS[wanted](name)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("text-q32", "is for sentences"), ("nothing", "no weights named")]
+)
+def test_an_export_that_cannot_be_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    name: str, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(["export", name]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

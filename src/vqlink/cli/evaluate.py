@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vqlink.cli.options import check_folder, check_snr, known_command, print_json
+from vqlink.cli.options import (
+    INTERRUPTED,
+    check_folder,
+    check_maker,
+    check_snr,
+    is_watched,
+    note_command,
+    print_json,
+    ratio_of,
+    table_console,
+    table_of,
+)
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vqlink.evaluation.run import Summary
+
+_SHOWN = ("psnr", "ms_ssim", "ssim")  # where no metric is named
+_DIGITS = {"psnr": ".2f", "ms_ssim": ".4f", "ssim": ".4f"}
 
 
 def evaluate_command(
@@ -35,24 +52,22 @@ def evaluate_command(
         str | None, typer.Option(help="of the cluster: auto, HOST:6379 [default: this machine]")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the means as JSON alone")] = False,
-) -> None:
+) -> int:
     """Measure each system S on every picture at every SNR."""
     points = _points(snr or ["10"])
+    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from vqlink.evaluation.rows import mend_rows
     from vqlink.evaluation.run import check_metrics, evaluate, summarise
     from vqlink.evaluation.systems import open_channel, open_systems
     from vqlink.sources.datasets import open_images
-    from vqlink.units import parse_ratio
 
     if address is not None and engine != "ray":
         raise VqlinkError("--address is of a Ray cluster: add --engine ray")
     check_metrics(metric or [])
     config, channel_text = open_channel(channel)
-    try:
-        ratio = parse_ratio(rho) if rho is not None else None
-    except ValueError as error:
-        raise VqlinkError(str(error)) from None
+    ratio = ratio_of(rho)
     opened = open_systems(list(dict.fromkeys(systems)), config, ratio)
     images = open_images(data)
     elsewhere = None
@@ -62,33 +77,40 @@ def evaluate_command(
         elsewhere = RayEngine(opened, channel_text, ratio, address=address)
     if out is not None:
         check_folder(out.parent)
-        if out.exists() and not (known_command(out) or "vqlink evaluate").startswith(
-            "vqlink evaluate"
-        ):
-            raise VqlinkError(f"{out} holds rows of another verb: name another --out")
+        check_maker(out, "evaluate")
+        if out.exists():
+            mend_rows(out)  # nothing is noted of a file that holds anything else
+        note_command(out)
     columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    from rich.console import Console
-
-    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
-        task = bar.add_task("transmissions")
-        rows = evaluate(
-            opened,
-            images,
-            channel=channel_text,
-            snr_db=points,
-            samples=samples,
-            repeats=repeats,
-            seed=seed,
-            metrics=metric,
-            out=out,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-            engine=elsewhere,
-        )
+    quiet = as_json and not is_watched()
+    try:
+        with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+            task = bar.add_task("transmissions", total=None)
+            rows = evaluate(
+                opened,
+                images,
+                channel=channel_text,
+                snr_db=points,
+                samples=samples,
+                repeats=repeats,
+                seed=seed,
+                metrics=metric,
+                out=out,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                engine=elsewhere,
+            )
+    except KeyboardInterrupt:
+        if out is None or not out.exists():
+            raise
+        text = f"interrupted; the rows so far are in {out}, the same command goes on"
+        print(f"vqlink: {text}", file=sys.stderr)
+        return INTERRUPTED
     summaries = summarise(rows)
     if as_json:
         print_json({"rows": [asdict(summary) for summary in summaries]})
     else:
-        _print_table(summaries)
+        _print_table([s for s in summaries if s.metric in (metric or _SHOWN)])
+    return 0
 
 
 def _points(words: list[str]) -> list[float]:
@@ -104,23 +126,22 @@ def _points(words: list[str]) -> list[float]:
     return list(dict.fromkeys(points))
 
 
-def _print_table(summaries: list[Summary]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("system", "SNR dB", "metric", "mean", "± 95 %", "n", "outages", "rho", "power")
-    for summary in summaries:
-        if summary.metric not in ("psnr", "ms_ssim", "ssim"):
-            continue
-        table.add_row(
+def _print_table(summaries: Sequence[Summary]) -> None:
+    heads = ("system", "SNR dB", "metric", "mean", "± 95 %", "n", "outages", "rho", "power")
+    rows = [
+        (
             summary.system,
             f"{summary.point['snr_db']:g}",
             summary.metric,
-            f"{summary.mean:.4f}" if "ssim" in summary.metric else f"{summary.mean:.2f}",
+            format(summary.mean, _DIGITS.get(summary.metric, ".4g")),
             "" if summary.ci95 is None else f"{summary.ci95:.2g}",
             str(summary.n),
             str(summary.outages),
             f"{summary.rho:.4f}",
             f"{summary.tx_power:.3f}" + (" !" if summary.flags else ""),
         )
-    Console().print(table)
+        for summary in summaries
+    ]
+    table_console().print(table_of(heads, rows))
+    if any(summary.flags for summary in summaries):
+        print("! some message's power is more than 0.1 dB off the budget, a mean of 1")

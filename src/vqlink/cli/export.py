@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vqlink.cli.options import check_folder, print_json
+from vqlink.cli.options import check_folder, print_json, table_console, table_of
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def export_command(
     if calibrate is not None and not int8:
         raise VqlinkError("--calibrate sets the scales of 8 bits: add --int8")
     from vqlink.deploy.export import export, name_of
+    from vqlink.zoo.catalogue import weights_folder
 
+    weights_folder(name)  # what can't be opened leaves no folder behind
     folder = out if out is not None else Path("exports") / name_of(name)
     check_folder(folder)
 
@@ -44,15 +46,12 @@ def export_command(
 
 
 def _print(exported: Exported) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from vqlink.deploy.export import SNR_DB
 
     at = ", ".join(f"{snr_db:g}" for snr_db in SNR_DB)
-    table = Table("form", "encode ms", "decode ms", "MB", f"PSNR at {at} dB", "folder")
-    for form in exported.forms:
-        table.add_row(
+    heads = ("form", "encode ms", "decode ms", "MB", f"PSNR at {at} dB", "folder")
+    rows = [
+        (
             form.name,
             f"{form.seconds.encode * 1e3:.0f}",
             f"{form.seconds.decode * 1e3:.0f}",
@@ -60,6 +59,8 @@ def _print(exported: Exported) -> None:
             ", ".join(f"{value:.2f}" for value in form.psnr_db),
             "" if form.folder is None else str(form.folder),
         )
-    Console().print(table)
+        for form in exported.forms
+    ]
+    table_console().print(table_of(heads, rows, figures=False))
     differs = exported.agreement
     print(f"Largest difference to PyTorch: {max(differs.latents, differs.pixels):.1e}")

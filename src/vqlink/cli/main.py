@@ -28,6 +28,7 @@ from vqlink.cli import (
     zoo,
 )
 from vqlink.cli.arguments import spread
+from vqlink.cli.options import INTERRUPTED, keep_arguments
 from vqlink.errors import VqlinkError
 
 # Typer carries its own copy of click and exports one of its usage errors.
@@ -66,6 +67,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
+    keep_arguments(arguments)
     try:
         status = app(args=spread(arguments), prog_name="vqlink", standalone_mode=False)
     except _UsageError as mistake:
@@ -76,7 +78,7 @@ def run(arguments: list[str]) -> int:
         return _fail(message)
     except (typer.Abort, KeyboardInterrupt):
         print("vqlink: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except VqlinkError as mistake:
         return _fail(str(mistake))
     except OSError as error:

@@ -6,19 +6,40 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
 
     from vqlink.evaluation.rows import Row
     from vqlink.evaluation.send import Arrival
 
 SNR_LIMIT_DB = 100.0
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
+_arguments: ContextVar[Sequence[str]] = ContextVar("arguments", default=())
+
+
+def keep_arguments(arguments: Sequence[str]) -> None:
+    """Remember what follows ``vqlink`` on the command line that runs."""
+    _arguments.set(tuple(arguments))
+
+
+def command_line() -> str:
+    """The command line that runs, to be noted beside what it makes."""
+    return shlex.join(["vqlink", *_arguments.get()])
 
 
 def check_snr(values: Sequence[float]) -> None:
@@ -44,34 +65,66 @@ def check_folder(path: Path) -> None:
         raise VqlinkError(f"cannot write to {path}: {reason}; name another --out") from None
 
 
+def ratio_of(rho: str | None) -> Fraction | None:
+    """What ``--rho`` says.
+
+    Raises:
+        VqlinkError: for what is no ratio.
+    """
+    from vqlink.units import parse_ratio
+
+    try:
+        return None if rho is None else parse_ratio(rho)
+    except ValueError as error:
+        raise VqlinkError(str(error)) from None
+
+
 def check_send_folder(out: Path) -> Path:
     """As :func:`check_folder` for ``vqlink send``; the file of rows that it will write there.
 
     Raises:
-        VqlinkError: also when that file holds rows of another verb.
+        VqlinkError: also when that file was made by anything else.
     """
     check_folder(out)
     rows = out / "rows.jsonl"
-    made_by = known_command(rows) or "vqlink evaluate"  # which alone takes any name
-    if rows.exists() and made_by.startswith("vqlink evaluate"):
-        raise VqlinkError(f"{rows} was not written by `vqlink send`: name another --out")
+    check_maker(rows, "send")
     return rows
+
+
+def check_maker(rows: Path, verb: Literal["send", "evaluate"]) -> None:
+    """Raise VqlinkError for a file of rows that another command made, by what is noted beside it.
+
+    Without a note it is taken for one of ``vqlink evaluate``, which adds to a file and loses none
+    of its rows.
+    """
+    made_by = _commands(rows.parent).get(rows.name) or "vqlink evaluate"
+    if rows.exists() and made_by.split()[:2] != ["vqlink", verb]:
+        raise VqlinkError(f"{rows} was not written by `vqlink {verb}`: name another --out")
 
 
 def replace_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows anew, and beside them which command line made them, for ``vqlink report``."""
     from vqlink.evaluation.rows import append_rows
-    from vqlink.reporting.site.collect import COMMANDS
 
-    commands = _commands(path.parent) | {path.name: "vqlink " + shlex.join(sys.argv[1:])}
     path.unlink(missing_ok=True)
-    (path.parent / COMMANDS).write_text(json.dumps(commands, indent=1) + "\n", "utf-8")
+    _note(path, command_line())
     append_rows(path, rows)
 
 
-def known_command(rows: Path) -> str | None:
-    """What is noted beside a file of rows about its making."""
-    return _commands(rows.parent).get(rows.name)
+def note_command(path: Path) -> None:
+    """Note beside a file of rows that this command line adds to it, after those that did before."""
+    lines = _commands(path.parent).get(path.name, "").splitlines() if path.exists() else []
+    _note(path, "\n".join(dict.fromkeys([*lines, command_line()])))
+
+
+def _note(rows: Path, command: str) -> None:
+    from vqlink.reporting.site.collect import COMMANDS
+
+    path = rows.parent / COMMANDS
+    text = json.dumps(_commands(rows.parent) | {rows.name: command}, indent=1) + "\n"
+    partial = path.with_suffix(".partial")  # the notes of other files are not to be lost
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
 
 
 def _commands(folder: Path) -> dict[str, str]:
@@ -79,6 +132,16 @@ def _commands(folder: Path) -> dict[str, str]:
 
     path = folder / COMMANDS
     return read_commands(path) if path.exists() else {}
+
+
+def run_folder(recipe: str) -> Path:
+    """Where a training goes unless told: by the name of the recipe or of its file.
+
+    A copy that still has its original's ``name`` doesn't go into the original's folder.
+    """
+    from vqlink.config.load import recipe_path
+
+    return Path("runs") / recipe_path(recipe).stem
 
 
 def arrival_row(
@@ -118,10 +181,55 @@ def file_name(system: str) -> str:
     return "".join(c if c.isalnum() or c in "-." else "_" for c in system.strip("/\\."))
 
 
-def passing_bar(*, quiet: bool) -> Progress:
+def is_watched() -> bool:
+    """Whether standard error is a terminal, where progress is shown with ``--json`` too."""
+    from rich.console import Console
+
+    return Console(stderr=True).is_terminal
+
+
+def passing_bar() -> Progress:
     """A progress bar on a terminal's standard error that is gone when done; else nothing at all."""
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=quiet or not console.is_terminal)
+    return Progress(console=Console(stderr=True), transient=True, disable=not is_watched())
+
+
+@contextmanager
+def passing_words(text: str) -> Iterator[Callable[[str], None]]:
+    """As :func:`passing_bar`, words beside a spinner; gives what changes them."""
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(text)) as status:
+        yield lambda words: status.update(Text(words))
+
+
+def table_console() -> Console:
+    """Standard output; in a pipe a table is as wide as it needs to be."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=240)
+
+
+def table_of(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", figures: bool = True
+) -> Table:
+    """A table that shows every text as it is, brackets too.
+
+    Args:
+        figures: all columns but the first hold figures, which stand to the right, unbroken.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title, style="table.title") if title else None)
+    for number, head in enumerate(heads):
+        if figures and number:
+            table.add_column(Text(head), justify="right", no_wrap=True)
+        else:
+            table.add_column(Text(head), overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

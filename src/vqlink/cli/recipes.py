@@ -57,6 +57,8 @@ def cp_command(name: str, file: Path) -> None:
     """Copy a recipe to FILE, to be edited and given to `vqlink train FILE`."""
     from vqlink.config.load import read_tree, recipe_path
 
+    if file.suffix != ".yaml":
+        raise VqlinkError(f"{file}: a recipe's name ends in .yaml")
     source = recipe_path(name)
     read_tree(source)  # a file whose bases are missing is not worth copying
     try:

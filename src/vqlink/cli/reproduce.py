@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqlink.cli.options import check_folder, print_json
+from vqlink.cli.options import check_folder, print_json, table_console, table_of
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -68,21 +67,16 @@ def _list(entries: dict[str, str], as_json: bool) -> None:
 
 
 def _print(result: Reproduction) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    # In a pipe a table is as wide as it needs to be, and sentences are lines.
-    console = Console() if sys.stdout.isatty() else Console(width=240)
-    table = Table(title=result.title)
-    for column in result.columns:
-        table.add_column(column, overflow="fold")
-    for row in result.table:
-        table.add_row(*("" if value is None else str(value) for value in row))
-    console.print(table)
+    console = table_console()
+    cells = [["" if value is None else str(value) for value in row] for row in result.table]
+    console.print(table_of(result.columns, cells, title=result.title, figures=False))
     verdicts = {True: "held", False: "not held", None: "open"}
+    # Sentences are lines: a pipe's reader finds them unbroken.
     for claim in result.claims:
-        line = f"[bold]{verdicts[claim.held]:9}[/bold]{claim.text}: {claim.figures}"
-        console.print(line, soft_wrap=True)
+        verdict = (f"{verdicts[claim.held]:9}", "bold")
+        console.print(Text.assemble(verdict, f"{claim.text}: {claim.figures}"), soft_wrap=True)
     for note in result.notes:
-        console.print(f"- {note}", style="dim", soft_wrap=True)
-    console.print(f"rows: {result.rows}", *(f"plot: {path}" for path in result.plots), sep="\n")
+        console.print(Text(f"- {note}", style="dim"), soft_wrap=True)
+    print(f"rows: {result.rows}", *(f"plot: {path}" for path in result.plots), sep="\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqlink.cli.options import check_folder, print_json
+from vqlink.cli.options import check_folder, passing_words, print_json
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def rx_command(
 
     The picture of frame k, from the second on, is OUT with -k before its ending. Exit status 0:
     all frames were received; 3: an outage, which is no frame, or one whose header or payload could
-    not be decoded or that is cut off; 2: a mistake, such as a system that is not known here.
+    not be decoded or that is cut off; 2: a mistake, such as a system that is not known here. Over
+    UDP it is 0 for a picture, lost packets concealed, and 2 for none within --timeout.
     """
     if (udp is None) == (recording is None):
         raise VqlinkError("name either a RECORDING or --udp HOST:PORT")
@@ -62,8 +63,6 @@ def rx_command(
         receive_udp(udp, out, system or [], seconds=timeout, silence=silence, as_json=as_json)
         return 0
     assert recording is not None
-    from rich.console import Console
-
     from vqlink.air.sigmf import read_recording
     from vqlink.evaluation.air import Directory, receive_frames, samples_per_chip
     from vqlink.sources.images import write_image
@@ -72,7 +71,7 @@ def rx_command(
     rate = sps or samples_per_chip(samples)
     directory = Directory(system or ())
     outcomes, rows = [], []
-    with Console(stderr=True, quiet=as_json).status(f"receiving {len(samples)} samples"):
+    with passing_words(f"receiving {len(samples)} samples"):
         for number, delivery in enumerate(receive_frames(samples, rate, directory), start=1):
             place = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
             if delivery.image is not None:

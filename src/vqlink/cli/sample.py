@@ -58,7 +58,7 @@ def sample_command(
         raise VqlinkError("a Frechet distance takes at least two samples: give --number")
     meter = None if against is None else open_meter(features)
     check_folder(out.parent)
-    with passing_bar(quiet=as_json) as bar:
+    with passing_bar() as bar:
         task = bar.add_task("sampling")
 
         def report(what: str, done: int, total: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +11,14 @@ from vqlink.cli.options import (
     arrival_row,
     check_send_folder,
     check_snr,
+    command_line,
     file_name,
+    passing_words,
     print_json,
+    ratio_of,
     replace_rows,
+    table_console,
+    table_of,
 )
 from vqlink.cli.send_packets import is_packet_channel, send_packets_command
 from vqlink.cli.send_speech import is_recording, send_recording
@@ -23,8 +26,6 @@ from vqlink.cli.send_text import is_text, send_text_command
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     from torch import Tensor
 
     from vqlink.evaluation.send import Arrival, SendResult
@@ -98,21 +99,21 @@ def send_command(
             "over --channel packet"
         )
     check_snr([snr])
+    from fractions import Fraction
+
     from vqlink.evaluation.systems import default_systems, open_channel, open_systems
     from vqlink.sources.images import open_image
-    from vqlink.units import parse_ratio
 
-    try:
-        ratio = parse_ratio("1/12" if rho is None else rho)
-    except ValueError as error:
-        raise VqlinkError(str(error)) from None
+    ratio = ratio_of(rho)
     config, channel_text = open_channel(channel)
     image = open_image(source)
-    learned = tuple(system) if system else default_systems(ratio, config)
+    usual = ratio or Fraction(1, 12)
+    learned = tuple(system) if system else default_systems(usual, config)
     names = tuple(dict.fromkeys((*learned, *(against if against is not None else _AGAINST))))
-    systems = open_systems(names, config, ratio)
+    links_alone = all("+" in name for name in names)
+    systems = open_systems(names, config, usual if links_alone else ratio)
     check_send_folder(out)
-    result = _send(image, source, systems, channel_text, snr, seed, ratio, quiet=as_json)
+    result = _send(image, source, systems, channel_text, snr, seed)
     _write(result, out)
     if as_json:
         point = {"snr_db": snr}
@@ -129,20 +130,10 @@ def _send(
     channel: str,
     snr_db: float,
     seed: int,
-    rho: Fraction,
-    *,
-    quiet: bool,
 ) -> SendResult:
-    from rich.console import Console
-
     from vqlink.evaluation.send import SendResult, send, sweep, sweep_picture
 
-    console = Console(stderr=True, quiet=quiet)
-    with console.status("sending") as status:
-
-        def progress(text: str) -> None:
-            status.update(text)
-
+    with passing_words("sending") as progress:
         arrivals = send(
             image, systems, channel=channel, snr_db=snr_db, seed=seed, progress=progress
         )
@@ -155,11 +146,10 @@ def _send(
         arrivals=arrivals,
         channel=channel,
         snr_db=snr_db,
-        rho=float(rho),
         seed=seed,
         sweep=rows,
         sweep_note=note,
-        command="vqlink " + " ".join(shlex.quote(word) for word in sys.argv[1:]),
+        command=command_line(),
     )
 
 
@@ -167,9 +157,8 @@ def _sweep_roles(
     systems: tuple[System, ...], arrivals: tuple[Arrival, ...]
 ) -> list[tuple[str, System]]:
     """Learned codes as they are; the first digital link at its MCS here, and at the best."""
-    from dataclasses import replace
-
     from vqlink.digital.mcs import parse_mcs
+    from vqlink.evaluation.systems import link_system
     from vqlink.systems.separation import Separation
 
     roles = [("learned", system) for system in systems if system.learned]
@@ -179,7 +168,7 @@ def _sweep_roles(
             continue
         mcs = parse_mcs(str(arrival.labels["mcs"]), link.code.name)
         fixed = Separation(link.codec, link.channel, link.budget, mcs, code=link.code)
-        roles.append(("fixed", replace(system, name=fixed.name, transceiver=fixed)))
+        roles.append(("fixed", link_system(fixed.name, fixed)))
         if link.mcs is None:
             roles.append(("best", system))
         break
@@ -201,18 +190,13 @@ def _write(result: SendResult, out: Path) -> None:
 
 
 def _print_table(result: SendResult) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     structural = "ms_ssim" if "ms_ssim" in result.arrivals[0].metrics else "ssim"
-    table = Table(title=f"{result.source} over {result.channel} at {result.snr_db:g} dB")
-    table.add_column("system", overflow="fold")
-    for head in ("PSNR dB", structural.upper().replace("_", "-"), "uses", "rho", "power", "status"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for arrival in result.arrivals:
-        mcs = f" ({arrival.labels['mcs']})" if "mcs" in arrival.labels else ""
-        table.add_row(
-            arrival.system + mcs,
+    title = f"{result.source} over {result.channel} at {result.snr_db:g} dB"
+    name = structural.upper().replace("_", "-")
+    heads = ("system", "PSNR dB", name, "uses", "rho", "power", "status")
+    rows = [
+        (
+            arrival.system + (f" ({arrival.labels['mcs']})" if "mcs" in arrival.labels else ""),
             f"{arrival.metrics['psnr']:.2f}",
             f"{arrival.metrics[structural]:.4f}",
             f"{arrival.uses}",
@@ -220,4 +204,6 @@ def _print_table(result: SendResult) -> None:
             f"{arrival.tx_power:.3f}",
             arrival.shown_status,
         )
-    Console().print(table)
+        for arrival in result.arrivals
+    ]
+    table_console().print(table_of(heads, rows, title=title))

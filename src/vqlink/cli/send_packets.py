@@ -10,8 +10,11 @@ from vqlink.cli.options import (
     check_send_folder,
     drop_report,
     file_name,
+    passing_words,
     print_json,
     replace_rows,
+    table_console,
+    table_of,
 )
 from vqlink.errors import VqlinkError
 
@@ -51,8 +54,6 @@ def send_packets_command(
             "--rho is for channels with an SNR: over packets all systems have as many bytes as "
             "the first index code"
         )
-    from rich.console import Console
-
     from vqlink.config.channels import PacketErasureConfig, channel_name, parse_channel
     from vqlink.evaluation.packets import DEFAULT_CODE, default_files, open_packet_systems
     from vqlink.evaluation.send import send_at
@@ -69,10 +70,10 @@ def send_packets_command(
     opened = open_packet_systems(list(dict.fromkeys(names)), datagram=config.packet_size)
     check_send_folder(out)
     name = channel_name(config)
-    with Console(stderr=True, quiet=as_json).status("sending") as status:
+    with passing_words("sending") as progress:
         arrivals = send_at(
             image, opened, channel=name, point=Point(probability=erasure), seed=seed,
-            progress=status.update,
+            progress=progress,
         )  # fmt: skip
     _write(image, arrivals, out)
     if as_json:
@@ -99,28 +100,18 @@ def _write(image: Tensor, arrivals: tuple[Arrival, ...], out: Path) -> None:
 
 
 def _print_table(arrivals: tuple[Arrival, ...], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     structural = "ms_ssim" if "ms_ssim" in arrivals[0].metrics else "ssim"
-    table = Table(title=title)
-    table.add_column("system", overflow="fold")
-    for head in (
-        "PSNR dB",
-        structural.upper().replace("_", "-"),
-        "bytes",
-        "packets lost",
-        "status",
-    ):
-        table.add_column(head, justify="right", no_wrap=True)
-    for arrival in arrivals:
-        lost, packets = (int(arrival.labels[name]) for name in ("packets_lost", "packets"))
-        table.add_row(
+    name = structural.upper().replace("_", "-")
+    heads = ("system", "PSNR dB", name, "bytes", "packets lost", "status")
+    rows = [
+        (
             arrival.system,
             f"{arrival.metrics['psnr']:.2f}",
             f"{arrival.metrics[structural]:.4f}",
             f"{arrival.uses}",
-            f"{lost} of {packets}",
+            f"{int(arrival.labels['packets_lost'])} of {int(arrival.labels['packets'])}",
             arrival.shown_status,
         )
-    Console().print(table)
+        for arrival in arrivals
+    ]
+    table_console().print(table_of(heads, rows, title=title))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +9,13 @@ from typing import TYPE_CHECKING
 from vqlink.cli.options import (
     arrival_row,
     check_send_folder,
+    command_line,
     file_name,
+    passing_words,
     print_json,
     replace_rows,
+    table_console,
+    table_of,
 )
 from vqlink.errors import VqlinkError
 
@@ -67,16 +69,14 @@ def send_recording(
     opened = open_speech_systems(names, config)
     check_send_folder(out)
 
-    from rich.console import Console
-
-    with Console(stderr=True, quiet=as_json).status("sending") as status:
+    with passing_words("sending") as progress:
         arrivals = send_speech(
             recording.samples,
             opened,
             channel=channel_name,
             snr_db=snr_db,
             seed=seed,
-            progress=lambda text: status.update(text),
+            progress=progress,
         )
     write_audio(recording.samples, out / "sent.wav")
     for arrival in arrivals:
@@ -95,7 +95,8 @@ def send_recording(
         return
     for note in recording.notes:
         print(f"note: {source}: {note}")
-    _print_table(title, arrivals)
+    rows_shown = [_cells(arrival) for arrival in arrivals]
+    table_console().print(table_of(_columns(arrivals), rows_shown, title=title))
     print(f"\nRecordings, spectrograms and rows are in {out}; open {out / 'report.html'}")
 
 
@@ -135,18 +136,6 @@ def _columns(arrivals: Sequence[Arrival]) -> tuple[str, ...]:
     return ("system", *names, "kbit/s", "uses", "power", "status")
 
 
-def _print_table(title: str, arrivals: Sequence[Arrival]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title)
-    for number, head in enumerate(_columns(arrivals)):
-        table.add_column(head, justify="right" if number else "left", no_wrap=number > 0)
-    for arrival in arrivals:
-        table.add_row(*_cells(arrival))
-    Console().print(table)
-
-
 def _write_report(title: str, recording: Recording, arrivals: Sequence[Arrival], out: Path) -> None:
     import html
 
@@ -177,7 +166,7 @@ def _write_report(title: str, recording: Recording, arrivals: Sequence[Arrival],
         drawing,
         "<h2>How it was measured</h2>",
         facts(about),
-        f"<pre>{html.escape('vqlink ' + shlex.join(sys.argv[1:]))}</pre>",
+        f"<pre>{html.escape(command_line())}</pre>",
     ]
     report = page(f"vqlink: {title}", "\n".join(body))
     (out / "report.html").write_text(report, "utf-8", "backslashreplace")

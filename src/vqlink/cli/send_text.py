@@ -13,8 +13,11 @@ from vqlink.cli.options import (
     check_snr,
     drop_report,
     file_name,
+    passing_words,
     print_json,
     replace_rows,
+    table_console,
+    table_of,
 )
 from vqlink.cli.send_speech import SUFFIXES as RECORDINGS
 from vqlink.errors import VqlinkError
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 
 _AGAINST = ("huffman+ldpc5g", "huffman+turbo")
 _SHOWN = 20
+_SHOWN_METRICS = {
+    "similarity": "similarity",
+    "bleu4": "BLEU-4",
+    "token_accuracy": "words right",
+    "sentence_accuracy": "whole",
+}
 
 
 def is_text(source: str, channel: str, systems: Sequence[str]) -> bool:
@@ -44,7 +53,7 @@ def is_text(source: str, channel: str, systems: Sequence[str]) -> bool:
     if any(name.startswith(("text-", "huffman")) for name in systems):
         return True
     if systems:
-        from vqlink.evaluation.kinds import kind_of
+        from vqlink.zoo.kinds import kind_of
 
         if any(kind_of(name) == "sentences" for name in systems):
             return True
@@ -92,8 +101,6 @@ def send_text_command(
         raise VqlinkError("a sentence takes the channel uses that its words need: leave --rho out")
     if modem not in (None, "bpsk", "qpsk"):
         raise VqlinkError(f"--modem of a text is bpsk or qpsk, not {modem!r}")
-    from rich.console import Console
-
     from vqlink.config.channels import channel_name, parse_channel
     from vqlink.evaluation.text import DEFAULT_CODE, frames, open_text_systems, send_text
     from vqlink.protocols import Point
@@ -106,10 +113,9 @@ def send_text_command(
     check_send_folder(out)
     point = Point(snr_db=snr) if value is None else Point(probability=value)
     sentences = frames(opened, sentences)
-    console = Console(stderr=True, quiet=as_json)
-    with console.status("sending") as status:
+    with passing_words("sending") as progress:
         arrivals = send_text(
-            sentences, opened, channel=config, point=point, seed=seed, progress=status.update
+            sentences, opened, channel=config, point=point, seed=seed, progress=progress
         )
     where = f"{channel_name(config)} at " + (f"{snr:g} dB" if value is None else f"{value:g}")
     _write(sentences, arrivals, out)
@@ -169,11 +175,9 @@ def _row(
 
 
 def _print(sentences: list[str], arrivals: tuple[TextArrival, ...], where: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = table_console()
     # Lines as long as they are: a sentence that a pipe reads is not broken at 80 columns.
     show = functools.partial(console.print, soft_wrap=True, markup=False)
     for place, sentence in enumerate(sentences[:_SHOWN]):
@@ -183,20 +187,15 @@ def _print(sentences: list[str], arrivals: tuple[TextArrival, ...], where: str) 
             show(Text(f"{arrival.system:20} {arrival.sent.received[place]}{lost}"))
     if len(sentences) > _SHOWN:
         console.print(f"... and {len(sentences) - _SHOWN} sentences more")
-    table = Table(title=f"{len(sentences)} sentence{'s' * (len(sentences) > 1)} over {where}")
-    table.add_column("system", overflow="fold")
-    for head in ("similarity", "BLEU-4", "words right", "whole", "uses", "outages"):
-        table.add_column(head, justify="right", no_wrap=True)
+    heads = ("system", *_SHOWN_METRICS.values(), "uses", "outages")
+    rows = []
     for arrival in arrivals:
         means = {name: f"{float(values.mean()):.3f}" for name, values in arrival.metrics.items()}
-        table.add_row(
-            Text(arrival.system),
-            *(means.get(name, "-") for name in ("similarity", "bleu4", "token_accuracy",
-                                                "sentence_accuracy")),
-            f"{int(arrival.sent.uses.sum())}",
-            f"{int(arrival.sent.outage.sum())} of {len(sentences)}",
-        )  # fmt: skip
-    console.print(table)
+        uses, outages = int(arrival.sent.uses.sum()), int(arrival.sent.outage.sum())
+        shown = [means.get(name, "-") for name in _SHOWN_METRICS]
+        rows.append((arrival.system, *shown, f"{uses}", f"{outages} of {len(sentences)}"))
+    title = f"{len(sentences)} sentence{'s' * (len(sentences) > 1)} over {where}"
+    console.print(table_of(heads, rows, title=title))
     if any("similarity" not in a.metrics or "bleu4" not in a.metrics for a in arrivals):
         show("similarity and BLEU: pip install 'vqlink[text]'")
     for arrival in arrivals:

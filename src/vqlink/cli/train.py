@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqlink.cli.options import check_folder, print_json
+from vqlink.cli.options import check_folder, is_watched, print_json, run_folder
 
 if TYPE_CHECKING:
     from vqlink.config.schema import Recipe
@@ -20,7 +20,9 @@ def train_command(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value; repeatable")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="the run's folder [default: runs/NAME]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the run's folder [default: runs/NAME, of a file its own]")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     devices: Annotated[int, typer.Option(min=1, help="processes on each node, under DDP")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="machines, see docs/training.md")] = 1,
@@ -47,7 +49,7 @@ def train_command(
         )  # fmt: skip
         return
     loaded = load_recipe(recipe, overrides or [])
-    folder = out if out is not None else Path("runs") / loaded.name
+    folder = out if out is not None else run_folder(recipe)
     if not resume:
         check_folder(folder)
     initial = None if resume else _initial_folder(loaded)
@@ -61,7 +63,7 @@ def train_command(
         initial=initial,
         devices=devices,
         nodes=nodes,
-        progress=not as_json,
+        progress=not as_json or is_watched(),
     )
     if os.environ.get("RANK", "0") != "0":  # under torchrun every process comes here
         return

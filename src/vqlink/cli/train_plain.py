@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vqlink.cli.options import check_folder, passing_bar, print_json
+from vqlink.cli.options import check_folder, passing_bar, print_json, run_folder
 from vqlink.errors import VqlinkError
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def train_plain(
         raise VqlinkError(f"{kind}s train in one process: no --devices or --nodes here")
 
     job = _prior(name, overrides) if kind == "prior" else _classifier(name, overrides)
-    folder = out if out is not None else Path("runs") / job.name
+    folder = out if out is not None else run_folder(name)
     if not resume:
         check_folder(folder)
-    with passing_bar(quiet=as_json) as bar:
+    with passing_bar() as bar:
         task = bar.add_task(job.name, total=job.steps)
 
         def report(step: int, figures: str) -> None:

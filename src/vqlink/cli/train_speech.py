@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqlink.cli.options import check_folder, print_json
+from vqlink.cli.options import check_folder, passing_words, print_json, run_folder
 from vqlink.errors import VqlinkError
 
 
@@ -24,26 +24,24 @@ def train_speech(
     Raises:
         VqlinkError: for several processes, which speech recipes don't have.
     """
-    from rich.console import Console
-
     from vqlink.config.load import recipe_hash
     from vqlink.config.speech import load_speech_recipe
 
     if not one_process:
         raise VqlinkError("speech recipes train in a few minutes: no --devices or --nodes here")
     recipe = load_speech_recipe(name, overrides)
-    folder = out if out is not None else Path("runs") / recipe.name
+    folder = out if out is not None else run_folder(name)
     if not resume:
         check_folder(folder)
 
     from vqlink.training.speech_run import train_speech_recipe
 
     steps = recipe.training.steps
-    with Console(stderr=True, quiet=as_json).status("reading recordings") as status:
+    with passing_words("reading recordings") as say:
 
         def log(values: dict[str, float]) -> None:
             rest = ", ".join(f"{key} {value:.4g}" for key, value in values.items() if key != "step")
-            status.update(f"{recipe.name}: step {values['step']:.0f} of {steps}, {rest}")
+            say(f"{recipe.name}: step {values['step']:.0f} of {steps}, {rest}")
 
         result = train_speech_recipe(recipe, folder, resume=resume, log=log)
     words = ["vqlink", "train", name, *(f"--set={text}" for text in overrides)]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vqlink.cli.options import check_snr, print_json
+from vqlink.cli.options import check_snr, print_json, ratio_of
 from vqlink.errors import VqlinkError
 
 _WAVEFORMS = ("single-carrier", "ofdm")
@@ -70,7 +70,6 @@ def tx_command(
     from vqlink.evaluation.air import transmit_frame
     from vqlink.evaluation.systems import open_systems
     from vqlink.sources.images import open_image
-    from vqlink.units import parse_ratio
 
     if waveform not in _WAVEFORMS:
         raise VqlinkError(f"--waveform is one of {', '.join(_WAVEFORMS)}, not {waveform!r}")
@@ -82,10 +81,7 @@ def tx_command(
         raise VqlinkError(f"--symbol-rate is a number above 0, not {symbol_rate}")
     if out.suffix != DATA:
         raise VqlinkError(f"-o {out}: a recording's name ends in {DATA}")
-    try:
-        ratio = None if rho is None else parse_ratio(rho)
-    except ValueError as error:
-        raise VqlinkError(str(error)) from None
+    ratio = ratio_of(rho)
     image = open_image(source)
     (opened,) = open_systems([system or "jscc-q64-awgn-1-12"], AWGNConfig(), ratio)
     sent = transmit_frame(image, opened.symbols, opened.weights, snr_db=snr, waveform=waveform)

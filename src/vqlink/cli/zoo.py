@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from vqlink.zoo.catalogue import Entry
     from vqlink.zoo.classifier import ClassifierEntry
+    from vqlink.zoo.kinds import Kind
     from vqlink.zoo.prior import PriorEntry
     from vqlink.zoo.speech import SpeechEntry
     from vqlink.zoo.text import TextEntry
@@ -32,22 +35,11 @@ def list_command(context: typer.Context, as_json: _Json = False) -> None:
         return
     from rich.console import Console
 
-    from vqlink.zoo.catalogue import entries
-    from vqlink.zoo.classifier import classifier_entries
-    from vqlink.zoo.prior import prior_entries
-    from vqlink.zoo.speech import speech_entries
-    from vqlink.zoo.text import text_entries
+    from vqlink.zoo.kinds import all_entries
 
     console = Console()
-    for table in (
-        _images(entries()),
-        _priors(prior_entries()),
-        _classifiers(classifier_entries()),
-        _texts(text_entries()),
-        _speech(speech_entries()),
-    ):
-        if table.row_count:
-            console.print(table)
+    for kind, entries in groupby(all_entries(), key=lambda entry: entry.kind):
+        console.print(_TABLES[kind](tuple(entries)))
 
 
 @app.command("show")
@@ -65,17 +57,9 @@ def show_command(name: str, as_json: _Json = False) -> None:
 
 
 def _documents() -> dict[str, dict[str, Any]]:
-    from vqlink.zoo.catalogue import entries
-    from vqlink.zoo.classifier import classifier_entries
-    from vqlink.zoo.prior import prior_entries
-    from vqlink.zoo.speech import speech_entries
-    from vqlink.zoo.text import text_entries
+    from vqlink.zoo.kinds import all_entries
 
-    every: tuple[Entry | TextEntry | SpeechEntry | PriorEntry | ClassifierEntry, ...]
-    every = (
-        *entries(), *prior_entries(), *classifier_entries(), *text_entries(), *speech_entries()
-    )  # fmt: skip
-    return {entry.name: entry.document() for entry in every}
+    return {entry.name: entry.document() for entry in all_entries()}
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -124,3 +108,12 @@ def _speech(entries: tuple[SpeechEntry, ...]) -> Table:
     for entry in entries:
         table.add_row(entry.name, entry.paper, f"{entry.psnr_db:.2f} dB")
     return table
+
+
+_TABLES: dict[Kind, Callable[[tuple[Any, ...]], Table]] = {
+    "pictures": _images,
+    "samples": _priors,
+    "features": _classifiers,
+    "sentences": _texts,
+    "recordings": _speech,
+}

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from vqlink.config.load import load_as, reason_of
+from vqlink.config.load import load_as
 from vqlink.config.parts import Part, PlainTraining
-from vqlink.config.weights import CONFIG_NAME, read_tensors
-from vqlink.errors import VqlinkError, one_line
+from vqlink.config.weights import load_strict, read_config_as, read_tensors
 from vqlink.metrics.classifier import PictureClassifier
 
 
@@ -70,19 +69,7 @@ def load_classifier_weights(folder: Path) -> tuple[PictureClassifier, Classifier
     Raises:
         VqlinkError: when the folder is incomplete, or something else's.
     """
-    path = folder / CONFIG_NAME
-    try:
-        recipe = ClassifierRecipe.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise VqlinkError(f"{folder} is no weights folder: it has no {CONFIG_NAME}") from None
-    except OSError as error:
-        raise VqlinkError(f"can't read {path}: {error.strerror or error}") from None
-    except ValidationError as error:
-        reason = reason_of(error, {}, ClassifierRecipe)
-        raise VqlinkError(f"{path} is no classifier's: {reason}") from None
+    recipe = read_config_as(folder, ClassifierRecipe)
     classifier = build_classifier(recipe)
-    try:
-        classifier.load_state_dict(read_tensors(folder))
-    except RuntimeError as error:
-        raise VqlinkError(f"{folder}: weights and config differ: {one_line(error)}") from None
+    load_strict(classifier, read_tensors(folder), folder)
     return classifier.eval(), recipe

@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from vqlink.config.load import load_as, reason_of
+from vqlink.config.load import load_as
 from vqlink.config.parts import Depth, Part, PlainTraining, Width
 from vqlink.config.weights import (
-    CONFIG_NAME,
     MODEL_NAME,
     Storage,
+    load_strict,
     load_weights,
+    read_config_as,
     read_tensors,
     sha256_of,
     write_folder,
 )
-from vqlink.errors import VqlinkError, one_line
+from vqlink.errors import VqlinkError
 from vqlink.systems.image_prior import ImagePrior
 from vqlink.systems.layered_code import LayeredCode
 
@@ -144,10 +145,7 @@ def load_prior_weights(folder: Path, codec_folder: Path) -> tuple[ImagePrior, Pr
     if digest != file.codec_sha256:
         raise VqlinkError(f"{folder} is a prior of other weights than those in {codec_folder}")
     prior = build_prior(file.recipe, codec.eval())
-    try:
-        prior.load_state_dict({name: t.float() for name, t in read_tensors(folder).items()})
-    except RuntimeError as error:
-        raise VqlinkError(f"{folder}: weights and config differ: {one_line(error)}") from None
+    load_strict(prior, read_tensors(folder), folder)
     return prior.eval(), file.recipe
 
 
@@ -157,12 +155,4 @@ def read_prior_file(folder: Path) -> PriorFile:
     Raises:
         VqlinkError: when it is missing or something else.
     """
-    path = folder / CONFIG_NAME
-    try:
-        return PriorFile.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise VqlinkError(f"{folder} is no weights folder: it has no {CONFIG_NAME}") from None
-    except OSError as error:
-        raise VqlinkError(f"can't read {path}: {error.strerror or error}") from None
-    except ValidationError as error:
-        raise VqlinkError(f"{path} is no prior's: {reason_of(error, {}, PriorFile)}") from None
+    return read_config_as(folder, PriorFile)

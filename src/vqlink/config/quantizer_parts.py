@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from vqlink.config.parts import Part
+from vqlink.quantizers.gradients import HardPath, Learning, check_learning
 from vqlink.quantizers.labels import MOST_CODES
 
 _MOST_CODEWORDS = 2**20
@@ -80,16 +81,14 @@ class CodebooksConfig(Part):
 
     kind: Literal["codebooks"] = "codebooks"
     sizes: tuple[Literal[2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], ...] = Field(min_length=1)
-    gradient: Literal["straight_through", "rotation", "noise", "directional"] = "straight_through"
-    learning: Literal["loss", "ema", "gradient"] = "loss"
+    gradient: HardPath = "straight_through"
+    learning: Learning = "loss"
     replacement: ReplacementConfig | None = None
     kmeans: bool = True
 
     @model_validator(mode="after")
     def _can_learn(self) -> CodebooksConfig:
-        other = "loss" if self.gradient in ("straight_through", "rotation") else "gradient"
-        if self.learning not in (other, "ema"):
-            raise ValueError(f"gradient {self.gradient} learns by {other} or ema")
+        check_learning(self.gradient, self.learning)
         return self
 
 
@@ -107,16 +106,14 @@ class ResidualConfig(Part):
         min_length=1, max_length=16
     )
     tree: bool = True
-    gradient: Literal["straight_through", "rotation", "noise", "directional"] = "straight_through"
-    learning: Literal["loss", "ema", "gradient"] = "loss"
+    gradient: HardPath = "straight_through"
+    learning: Learning = "loss"
     replacement: ReplacementConfig | None = None
     kmeans: bool = True
 
     @model_validator(mode="after")
     def _can_be_built(self) -> ResidualConfig:
-        other = "loss" if self.gradient in ("straight_through", "rotation") else "gradient"
-        if self.learning not in (other, "ema"):
-            raise ValueError(f"gradient {self.gradient} learns by {other} or ema")
+        check_learning(self.gradient, self.learning)
         if self.tree and math.prod(self.branches) > _MOST_CODEWORDS:
             raise ValueError(f"a tree of more than {_MOST_CODEWORDS:,} codewords")
         if math.prod(self.branches) > MOST_CODES:

@@ -126,6 +126,9 @@ class TrainingConfig(Part):
         ema: decay of the averaged weights, which are the ones that ship.
         betas: of the optimiser.
         flip: probability of a wrong bit in the labels of an index code, to train with errors.
+        faint: part of an index code's messages whose labels' bits arrive as BPSK in AWGN at an SNR
+            of ``snr_db`` and are read softly, so that the decoder learns what to make of blocks
+            that no check confirms.
         adversary: a discriminator to train against; None for none.
         probability: of a text code: range that each message's erasure or flip probability is drawn
             from, uniformly.
@@ -149,6 +152,7 @@ class TrainingConfig(Part):
     compile: bool = False
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     flip: float = Field(0.0, ge=0, le=0.5)
+    faint: float = Field(0.0, ge=0, le=0.5)
     adversary: AdversaryConfig | None = None
     probability: tuple[Probability, Probability] | None = None
     token_dropout: float = Field(0.0, ge=0, le=1)
@@ -157,6 +161,11 @@ class TrainingConfig(Part):
     log_every: int = Field(50, ge=1)
     checkpoint_seconds: float = Field(60.0, gt=0)
     validate_every: int = Field(2000, ge=1)
+
+    @property
+    def for_indices(self) -> tuple[str, ...]:
+        """Names of the settings in use that only codes of indices at several scales have."""
+        return tuple(name for name in ("adversary", "flip", "faint") if getattr(self, name))
 
 
 class EvaluationConfig(Part):
@@ -211,8 +220,8 @@ class Recipe(Part):
             raise ValueError("an index link needs the multiscale encoder and codebooks")
         elif isinstance(self.quantizer, CodebooksConfig):
             raise ValueError("codebooks need the multiscale encoder and an index link")
-        elif self.training.adversary is not None or self.training.flip:
-            raise ValueError("training.adversary and training.flip are for index codes")
+        elif self.training.for_indices:
+            raise ValueError(f"training.{self.training.for_indices[0]} is for index codes")
         elif {"mae", "codebook", "commitment"} & set(self.losses):
             raise ValueError("losses.mae, codebook and commitment are for index codes")
         elif (
@@ -243,6 +252,8 @@ class Recipe(Part):
                 raise ValueError(f"{self.quantizer.gradient} has no commitment: give it the loss 0")
         elif self.losses.get("codebook") or self.losses.get("commitment"):
             raise ValueError("losses.codebook and commitment need codebooks")
+        elif self.training.flip or self.training.faint:
+            raise ValueError("training.flip and training.faint need codebooks")
         assert isinstance(self.source, ImageSource)
         if self.source.crop % encoder.strides[-1]:
             raise ValueError(f"source.crop is a multiple of {encoder.strides[-1]}")
@@ -262,8 +273,8 @@ class Recipe(Part):
             raise ValueError("losses of layered codes are mse, mae, codebook and commitment")
         if self.losses.get("codebook") and quantizer.learning != "loss":
             raise ValueError("losses.codebook needs quantizer.learning loss")
-        if self.training.flip or self.training.adversary is not None:
-            raise ValueError("training.adversary and training.flip are for codebooks at scales")
+        if self.training.for_indices:
+            raise ValueError(f"training.{self.training.for_indices[0]} is for codebooks at scales")
         assert isinstance(self.source, ImageSource)
         if self.source.crop % encoder.stride:
             raise ValueError(f"source.crop is a multiple of {encoder.stride}")

@@ -24,6 +24,7 @@ from vqlink.decoders.speech.expander import Expander
 from vqlink.encoders.speech.compander import Compander
 from vqlink.errors import VqlinkError
 from vqlink.layers.mdct import HOP
+from vqlink.quantizers.gradients import Learning, check_learning
 from vqlink.quantizers.replacement import Replacement
 from vqlink.systems.speech_envelope import EnvelopeModel
 from vqlink.systems.speech_jscc import SpeechJSCC
@@ -50,15 +51,13 @@ class EnvelopeConfig(Part):
 
     sizes: tuple[Literal[16, 64, 256, 1024, 4096], ...] = Field(default=(4096,), min_length=1)
     gradient: Literal["straight_through", "noise"] = "noise"
-    learning: Literal["loss", "ema", "gradient"] = "gradient"
+    learning: Learning = "gradient"
     replacement: ReplacementConfig | None = None
     hidden: Width = 64
 
     @model_validator(mode="after")
     def _can_learn(self) -> EnvelopeConfig:
-        other = "loss" if self.gradient == "straight_through" else "gradient"
-        if self.learning not in (other, "ema"):
-            raise ValueError(f"gradient {self.gradient} learns by {other} or ema")
+        check_learning(self.gradient, self.learning)
         return self
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from vqlink.config.speech import (
     SpeechCodecRecipe,
@@ -15,8 +15,13 @@ from vqlink.config.speech import (
     build_envelope,
     read_speech_recipe,
 )
-from vqlink.config.weights import CONFIG_NAME, read_tensors, write_folder
-from vqlink.errors import VqlinkError
+from vqlink.config.weights import (
+    CONFIG_NAME,
+    load_strict,
+    read_plain_config,
+    read_tensors,
+    write_folder,
+)
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_envelope import EnvelopeModel
 from vqlink.systems.speech_jscc import SpeechJSCC
@@ -32,13 +37,16 @@ def save_speech_weights(
     Args:
         half: store floating-point tensors in float16; a codec's tables are integers either way.
     """
-    tensors = {
-        name: t
-        for name, t in module.state_dict().items()
-        if name.rpartition(".")[2] not in _NOT_FOR_USE
-    }
+    kept = _of_training(module)
+    tensors = {name: t for name, t in module.state_dict().items() if name not in kept}
     plain = recipe.model_dump(mode="json")
     return write_folder(folder, tensors, plain, storage="float16" if half else "float32")
+
+
+def _of_training(module: nn.Module) -> dict[str, Tensor]:
+    """What a module's tensors hold for training alone: no file has to have it."""
+    tensors = module.state_dict().items()
+    return {name: t for name, t in tensors if name.rpartition(".")[2] in _NOT_FOR_USE}
 
 
 def read_speech_config(folder: Path) -> SpeechRecipe:
@@ -47,14 +55,7 @@ def read_speech_config(folder: Path) -> SpeechRecipe:
     Raises:
         VqlinkError: when it is missing, no JSON, or doesn't fit.
     """
-    path = folder / CONFIG_NAME
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise VqlinkError(f"{folder} is no weights folder: it has no {CONFIG_NAME}") from None
-    except (OSError, ValueError):
-        raise VqlinkError(f"{path} is no readable JSON") from None
-    return read_speech_recipe(tree, str(path))
+    return read_speech_recipe(read_plain_config(folder), str(folder / CONFIG_NAME))
 
 
 def load_speech_weights(folder: Path) -> tuple[SpeechCodec | SpeechJSCC, SpeechRecipe]:
@@ -70,11 +71,7 @@ def load_speech_weights(folder: Path) -> tuple[SpeechCodec | SpeechJSCC, SpeechR
             if isinstance(recipe, SpeechCodecRecipe)
             else build_code(recipe)
         )
-    tensors = read_tensors(folder)
-    missing, unexpected = module.load_state_dict(tensors, strict=False)
-    left = [name for name in missing if name.rpartition(".")[2] not in _NOT_FOR_USE]
-    if left or unexpected:
-        raise VqlinkError(f"{folder}: weights and config differ: {(left + unexpected)[0]}")
+    load_strict(module, _of_training(module) | read_tensors(folder), folder)
     module.eval()
     if isinstance(module, EnvelopeModel):
         assert isinstance(recipe, SpeechCodecRecipe)

@@ -16,10 +16,10 @@ from vqlink.config.channels import ChannelConfig, build_channel, channel_name
 from vqlink.config.link_parts import MODEMS
 from vqlink.config.schema import Recipe
 from vqlink.config.text_parts import BinaryConfig, BitsLinkConfig, TextSource, TransformerTextNet
-from vqlink.config.weights import Storage, read_config, read_tensors, save_weights
+from vqlink.config.weights import Storage, load_strict, read_config, read_tensors, save_weights
 from vqlink.decoders.text.transformer import TransformerTextDecoder
 from vqlink.encoders.text.transformer import TransformerTextEncoder
-from vqlink.errors import VqlinkError, one_line
+from vqlink.errors import VqlinkError
 from vqlink.layers.transformer import TransformerSize
 from vqlink.links.bits import LONGEST, BitChannel, BitsLink
 from vqlink.quantizers.binary import BinaryQuantizer
@@ -119,11 +119,7 @@ def load_text_code(folder: Path) -> tuple[TextCode, Recipe]:
     if not isinstance(recipe.source, TextSource):
         raise VqlinkError(f"{folder} holds no code for text")
     system = build_text_code(recipe)
-    try:
-        system.load_state_dict(read_tensors(folder), strict=True)
-    except RuntimeError as error:
-        reason = one_line(error)
-        raise VqlinkError(f"{folder}: weights and config differ: {reason}") from None
+    load_strict(system, read_tensors(folder), folder)
     tokenizer = text.read_tokenizer(folder / TOKENIZER_NAME)
     largest = max(tokenizer.get_vocab().values(), default=0)
     if largest >= recipe.source.vocabulary:

@@ -84,8 +84,8 @@ def check_text_code(recipe: Recipe) -> None:
         raise ValueError("encoder.width and decoder.width of a text code are equal")
     if quantizer.bits >= encoder.width:
         raise ValueError("encoder.width of a text code is larger than quantizer.bits")
-    if recipe.training.adversary is not None or recipe.training.flip:
-        raise ValueError("training.adversary and training.flip are for index codes")
+    if recipe.training.for_indices:
+        raise ValueError(f"training.{recipe.training.for_indices[0]} is for index codes")
     probability, snr_db = recipe.training.probability, recipe.training.snr_db
     if link.channel.kind in ("bec", "bsc"):
         if probability is None or not 0 <= probability[0] <= probability[1] <= 1:

@@ -8,15 +8,16 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vqlink.config.build import LearnedSystem, build_system
+from vqlink.config.load import reason_of
 from vqlink.config.schema import Recipe
 from vqlink.config.text_parts import TextSource
 from vqlink.errors import one_line
@@ -25,6 +26,7 @@ from vqlink.protocols import VqlinkError
 CONFIG_NAME, MODEL_NAME = "config.json", "model.safetensors"
 
 Storage = Literal["float32", "float16", "int8"]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _SCALE = ".int8_scale"
 _WORTH = 30_000  # values; the small layers at both ends of a net are the sensitive ones
@@ -105,15 +107,35 @@ def read_config(folder: Path) -> Recipe:
     Raises:
         VqlinkError: when it is missing or no longer fits the schema.
     """
+    return read_config_as(folder, Recipe)
+
+
+def read_config_as(folder: Path, schema: type[_Model]) -> _Model:
+    """As :func:`read_config`, of another schema."""
+    tree = read_plain_config(folder)
+    try:
+        return schema.model_validate(tree)
+    except ValidationError as error:
+        reason = reason_of(error, tree, schema)
+        raise VqlinkError(f"{folder / CONFIG_NAME}: {reason}") from None
+
+
+def read_plain_config(folder: Path) -> object:
+    """``config.json`` of a weights folder as plain data that no schema has seen.
+
+    Raises:
+        VqlinkError: when it is missing, can't be read, or is no JSON.
+    """
     path = folder / CONFIG_NAME
     try:
-        return Recipe.model_validate_json(path.read_bytes())
+        tree: object = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise VqlinkError(f"{folder} is no weights folder: it has no {CONFIG_NAME}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise VqlinkError(f"{path}: {one_line(where)}: {one_line(first['msg'])}") from None
+    except OSError as error:
+        raise VqlinkError(f"can't read {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise VqlinkError(f"{path} is no readable JSON") from None
+    return tree
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -142,13 +164,21 @@ def load_weights(folder: Path) -> tuple[LearnedSystem, Recipe]:
     if isinstance(recipe.source, TextSource):
         raise VqlinkError(f"{folder} holds a code for text, not for pictures")
     system = build_system(recipe)
-    try:
-        system.load_state_dict(read_tensors(folder), strict=True)
-    except RuntimeError as error:
-        reason = one_line(error)
-        raise VqlinkError(f"{folder}: weights and config differ: {reason}") from None
+    load_strict(system, read_tensors(folder), folder)
     system = system.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return system, recipe
+
+
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Fill ``module`` with tensors, each of them and no other; ``folder`` is used in messages.
+
+    Raises:
+        VqlinkError: when some are missing, too many, or of another shape.
+    """
+    try:
+        module.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise VqlinkError(f"{folder}: weights and config differ: {one_line(error)}") from None
 
 
 def load_overlap(module: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:

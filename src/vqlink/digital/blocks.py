@@ -85,7 +85,7 @@ class _LDPC5G:
 
     Attributes:
         sent: bits of a block on the air; those beyond its word are the word's first ones again, as
-            from the circular buffer of TS 38.212, 5.4.2.1.
+            from the circular buffer of TS 38.212, 5.4.2.1, but behind the interleaver of 5.4.2.2.
     """
 
     payload: int

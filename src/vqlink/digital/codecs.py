@@ -2,7 +2,8 @@
 
 What :meth:`SourceCodec.encode` returns is what crosses the channel, and all of it counts. JPEG,
 JPEG 2000, WebP and AVIF files carry their own headers; HEVC is the elementary stream without the
-HEIF container (:mod:`vqlink.digital.hevc`).
+HEIF container (:mod:`vqlink.digital.hevc`), and ``jpeg-scan`` is JPEG without its tables
+(:mod:`vqlink.digital.jpeg_scan`).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import io
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -32,7 +35,8 @@ class SourceCodec(Protocol):
 
     ``encode`` takes (3, H, W) uint8 and a quality, and returns bytes; ``decode`` takes the bytes,
     perhaps with zeros appended, and the size, and returns (3, H, W) uint8 or raises
-    :class:`CodecError`. ``qualities`` run from the coarsest to the finest.
+    :class:`CodecError`. ``qualities`` run from the coarsest to the finest. ``settings`` are what an
+    encoder is told beside the quality, as plain data: result rows tell versions of a link by them.
     """
 
     @property
@@ -41,9 +45,20 @@ class SourceCodec(Protocol):
     @property
     def qualities(self) -> range: ...
 
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
     def encode(self, image: Tensor, quality: int) -> bytes: ...
 
     def decode(self, payload: bytes, height: int, width: int) -> Tensor: ...
+
+
+_PILLOW: dict[str, dict[str, Any]] = {
+    "jpeg": {"optimize": True, "progressive": True},
+    "jpeg2000": {"quality_mode": "dB", "irreversible": True, "mct": 1, "no_jp2": True},
+    "webp": {"method": 4},
+    "avif": {"speed": 6, "subsampling": "4:4:4", "advanced": {"tune": "psnr"}},
+}
 
 
 @dataclass(frozen=True)
@@ -62,35 +77,30 @@ class PillowCodec:
             case "webp" | "avif":
                 return range(0, 101)
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return _PILLOW[self.name]
+
     def encode(self, image: Tensor, quality: int) -> bytes:
         """Raises VqlinkError where the format has no room for so large a picture."""
-        try:
+        with room_for(image, self.name):
             return self._encode(to_pillow(image), quality)
-        except (OSError, RuntimeError, ValueError) as error:
-            height, width = image.shape[1:]
-            raise VqlinkError(
-                f"{self.name} can't code {width}x{height} pixels ({one_line(error)})"
-            ) from None
 
     def _encode(self, picture: Image.Image, quality: int) -> bytes:
         buffer = io.BytesIO()
         match self.name:
             case "jpeg":
                 try:
-                    picture.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
+                    picture.save(buffer, "JPEG", quality=quality, **self.settings)
                 except OSError:  # noise overruns Pillow's buffer, which only plain JPEG may empty
                     buffer = io.BytesIO()
                     picture.save(buffer, "JPEG", quality=quality)
             case "jpeg2000":
                 # The quality counts quarters of a dB of PSNR, from 10 dB up.
                 layers = [10 + quality / 4]
-                picture.save(buffer, "JPEG2000", quality_mode="dB", quality_layers=layers,
-                             irreversible=True, mct=1, no_jp2=True)  # fmt: skip
-            case "webp":
-                picture.save(buffer, "WEBP", quality=quality, method=4)
-            case "avif":
-                picture.save(buffer, "AVIF", quality=quality, speed=6, subsampling="4:4:4",
-                             advanced={"tune": "psnr"})  # fmt: skip
+                picture.save(buffer, "JPEG2000", quality_layers=layers, **self.settings)
+            case "webp" | "avif":
+                picture.save(buffer, self.name.upper(), quality=quality, **self.settings)
         return buffer.getvalue()
 
     def decode(self, payload: bytes, height: int, width: int) -> Tensor:
@@ -110,6 +120,10 @@ class BPGCodec:
     def qualities(self) -> range:
         """51 - QP: bpgenc's own scale runs the other way."""
         return range(0, 52)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"chroma": 444}
 
     @staticmethod
     def available() -> bool:
@@ -140,6 +154,18 @@ class BPGCodec:
             if done.returncode or not target.exists():
                 raise CodecError("bpgdec refused the payload")
             return decode_pillow(target.read_bytes(), height, width)
+
+
+@contextmanager
+def room_for(image: Tensor, codec: str) -> Iterator[None]:
+    """Pillow's errors for a picture (3, H, W) that a format has no room for, as one VqlinkError."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        height, width = image.shape[1:]
+        raise VqlinkError(
+            f"{codec} can't code {width}x{height} pixels ({one_line(error)})"
+        ) from None
 
 
 def to_pillow(image: Tensor) -> Image.Image:

@@ -64,14 +64,13 @@ def plan_frame(uses: int, bits_per_symbol: int, rate: float) -> Frame | None:
         None when the symbols cannot hold one block with one byte.
     """
     bits = uses * bits_per_symbol
-    largest = _MAX_INFORMATION_BG2 if rate < _MIN_RATE_BG1 else _MAX_INFORMATION_BG1
-    blocks = max(1, math.ceil(bits * rate / largest))
+    blocks = max(1, math.ceil(bits * rate / _largest(rate)))
     coded = uses // blocks * bits_per_symbol
     information = CRC_BITS + 8 * ((int(coded * rate) - CRC_BITS) // 8)
     if information < CRC_BITS + 8:
         return None
     # Whole bytes may take it below the lowest rate: the bits beyond are padding then.
-    coded = min(coded, round(information / LOWEST_RATE) // bits_per_symbol * bits_per_symbol)
+    coded = min(coded, _longest(information, bits_per_symbol))
     return Frame(blocks, information, coded, bits - blocks * coded, bits_per_symbol)
 
 
@@ -80,13 +79,22 @@ def plan_payload(payload: int, bits_per_symbol: int, rate: float) -> Frame:
 
     Every block has whole bytes, as in :func:`plan_frame`; the last one is filled up.
     """
-    largest = _MAX_INFORMATION_BG2 if rate < _MIN_RATE_BG1 else _MAX_INFORMATION_BG1
-    blocks = math.ceil(payload / (largest - CRC_BITS))
+    blocks = math.ceil(payload / (_largest(rate) - CRC_BITS))
     information = CRC_BITS + 8 * math.ceil(payload / blocks / 8)
     coded = math.ceil(information / rate / bits_per_symbol) * bits_per_symbol
-    if coded * LOWEST_RATE > information:  # whole symbols would take it below what the code has
-        coded -= bits_per_symbol
+    # Whole symbols may take it below the lowest rate.
+    coded = min(coded, _longest(information, bits_per_symbol))
     return Frame(blocks, information, coded, 0, bits_per_symbol)
+
+
+def _largest(rate: float) -> int:
+    """Bits of the largest block, CRC included: base graph 2 serves the low rates."""
+    return _MAX_INFORMATION_BG2 if rate < _MIN_RATE_BG1 else _MAX_INFORMATION_BG1
+
+
+def _longest(information: int, bits_per_symbol: int) -> int:
+    """Coded bits of a block at the lowest rate that there is, in whole symbols."""
+    return round(information / LOWEST_RATE) // bits_per_symbol * bits_per_symbol
 
 
 def encode_message(payload: bytes, frame: Frame) -> Tensor:

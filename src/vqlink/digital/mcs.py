@@ -43,6 +43,8 @@ _QUANTILE = 3.719  # Q^-1(1e-4)
 
 _OUTAGE_PSNR = 12.0
 """What a mid-grey picture scores against a photograph, about."""
+_PSNR, _PSNR_BPP, _DOUBLING_DB = 30.1, 0.25, 3.0
+"""What one that arrives scores at so many bits per pixel, and by how much more at twice as many."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,20 @@ def best_mcs_fading(
 
     def mean_quality(mcs: MCS) -> float:
         probability = arrives(required_snr_db(mcs, uses, code))
-        quality = 30.1 + 3.0 * math.log2(3 * uses / values * mcs.efficiency / 0.25)
+        bpp = 3 * uses / values * mcs.efficiency
+        quality = _PSNR + _DOUBLING_DB * math.log2(bpp / _PSNR_BPP)
         return probability * quality + (1 - probability) * _OUTAGE_PSNR
 
     return max(MCS_TABLES[code] if among is None else among, key=mean_quality)
+
+
+def choice_settings(code: str) -> dict[str, object]:
+    """The numbers that decide which MCS of a code's table is taken, as plain data."""
+    needed = {
+        mcs.name: [round(required_snr_db(mcs, uses, code), 6) for uses in (1_000, 1_000_000)]
+        for mcs in MCS_TABLES[code]
+    }
+    return {
+        "required_snr_db": needed,
+        "psnr": [_OUTAGE_PSNR, _PSNR, _PSNR_BPP, _DOUBLING_DB],
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -30,7 +31,9 @@ class Row:
 
     Attributes:
         system: as the user names it.
-        recipe, weights: hash of the recipe and sha256 of the weights; None for classical systems.
+        recipe: hash of a learned system's recipe, or of a digital image link's settings; None for
+            other links, and in older rows of digital links.
+        weights: sha256 of a learned system's; None for digital links.
         channel: canonical name, such as ``rayleigh``.
         point: the channel's axis and its value, such as ``{"snr_db": 10.0}``.
         repeat, sample: which draw of the noise, and which message.
@@ -71,6 +74,7 @@ class Row:
 
 
 _ROW = TypeAdapter(Row)
+_START = b'{"system": '  # of every line that to_line makes
 
 
 class Sender(Protocol):
@@ -220,9 +224,72 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         VqlinkError: when the file can't be read, or a line is no row (with its number).
     """
+    return _rows(_bytes(path), path)
+
+
+def mend_rows(path: Path) -> list[Row]:
+    """All rows of a JSONL file that will be appended to, after :func:`whole_lines` of it.
+
+    The file stays as it is unless every line of it is a row, but for the beginning of one.
+
+    Raises:
+        VqlinkError: as :func:`read_rows`.
+    """
+    data = _bytes(path)
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        whole = whole_lines(data, _START)
+    except VqlinkError as error:
+        raise VqlinkError(f"{path}: {error}") from None
+    rows = _rows(whole, path)
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    elif len(whole) > len(data):
+        with path.open("ab") as file:
+            file.write(whole[len(data) :])
+    return rows
+
+
+def whole_lines(data: bytes, start: bytes = b'{"') -> bytes:
+    """Lines of JSON objects of which an interruption may have cut the last.
+
+    The beginning of an object is cut off, and a whole one gets its newline; other lines aren't
+    looked at.
+
+    Args:
+        start: what every object begins with.
+
+    Raises:
+        VqlinkError: for a last line without its end that is neither.
+    """
+    end = data.rfind(b"\n") + 1
+    last = data[end:]
+    if not last:
+        return data
+    try:
+        if isinstance(json.loads(last), dict):
+            return data + b"\n"
+    except (ValueError, RecursionError):
+        pass
+    if last.startswith(start) or start.startswith(last):
+        return data[:end]
+    raise VqlinkError(f"its last line is no result row, nor the beginning of one: {_shown(last)}")
+
+
+def _shown(line: bytes) -> str:
+    return one_line(repr(line.decode("utf-8", "replace")), 60)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VqlinkError(f"cannot read the rows in {path}: {error}") from None
+
+
+def _rows(data: bytes, path: Path) -> list[Row]:
+    try:
+        lines = data.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise VqlinkError(f"cannot read the rows in {path}: {error}") from None
     rows = []
     for number, line in enumerate(lines, start=1):
@@ -236,12 +303,3 @@ def read_rows(path: Path) -> list[Row]:
             reason = one_line(f"{where}: {first['msg']}")
             raise VqlinkError(f"{path}, line {number} is no result row: {reason}") from None
     return rows
-
-
-def drop_unfinished_line(path: Path) -> None:
-    """Cut off a last line that an interruption left without its end."""
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        path.write_bytes(data[: data.rfind(b"\n") + 1])

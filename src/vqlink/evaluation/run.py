@@ -19,8 +19,7 @@ from vqlink.evaluation.rows import (
     append_rows,
     axis_of,
     digest,
-    drop_unfinished_line,
-    read_rows,
+    mend_rows,
     rows_of,
 )
 from vqlink.evaluation.systems import System
@@ -137,7 +136,7 @@ def evaluate(
         metrics: names of those to measure; None for all that the picture's size allows.
         out: JSONL file; rows that it already holds are not measured again, new ones are appended
             as they come, so that an interrupted call goes on where it stopped.
-        progress: called with (done, total) transmissions.
+        progress: called with (done, total) transmissions, first with none done.
         engine: where to measure; None for this process.
 
     Raises:
@@ -146,13 +145,12 @@ def evaluate(
     """
     held: dict[tuple[object, ...], list[Row]] = {}
     if out is not None and out.exists():
-        drop_unfinished_line(out)
-        for row in read_rows(out):
+        for row in mend_rows(out):
             held.setdefault(_transmission(row), []).append(row)
 
     def is_held(row: Row) -> bool:
         return any(
-            (other.metric, other.message or row.message) == (row.metric, row.message)
+            other.metric == row.metric and _same(other, row.message, row)
             for other in held.get(_transmission(row), [])
         )
 
@@ -173,13 +171,18 @@ def evaluate(
                     missing = []
                     for repeat in range(repeats):
                         key = (
-                            system.name, system.weights, channel, ("snr_db", point), repeat,
-                            sample, seed, uses,
-                        )  # fmt: skip
+                            system.name,
+                            channel,
+                            ("snr_db", point),
+                            repeat,
+                            sample,
+                            seed,
+                            uses,
+                        )
                         found = {
                             row.metric: row
                             for row in held.get(key, [])
-                            if row.metric in names and row.message in (message, None)
+                            if row.metric in names and _same(row, message, system)
                         }
                         known = len(found) == len(names)
                         waiting.append([found[name] for name in names] if known else None)
@@ -192,6 +195,8 @@ def evaluate(
 
     rows: list[Row] = []
     done = 0
+    if progress is not None:
+        progress(done, total)
 
     def finish(found: Sequence[Row]) -> None:
         nonlocal done
@@ -233,8 +238,21 @@ def _choose(
 
 
 def _transmission(row: Row) -> tuple[object, ...]:
-    return (row.system, row.weights, row.channel, *row.point.items(), row.repeat, row.sample,
-            row.seed, row.uses)  # fmt: skip
+    return (row.system, row.channel, *row.point.items(), row.repeat, row.sample, row.seed, row.uses)
+
+
+def _same(held: Row, message: str | None, system: System | Row) -> bool:
+    """Whether a row that is held is of this message, by this version of its system.
+
+    Versions of a learned code differ in their weights, those of a digital link in their recipe.
+    What an older row doesn't tell, its message or a link's recipe, may be any.
+    """
+    digital = system.weights is None
+    return (
+        held.weights == system.weights
+        and held.message in (message, None)
+        and (not digital or held.recipe in (system.recipe, None))
+    )
 
 
 @dataclass(frozen=True)

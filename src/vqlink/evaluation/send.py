@@ -73,7 +73,7 @@ class SendResult:
         source: what the user named.
         sent: (3, H, W) float32 in [0, 1].
         arrivals: one for each system, in the order that was asked for.
-        channel, snr_db, rho, seed: the point.
+        channel, snr_db, seed: the point.
         sweep: PSNR rows over the SNR; ``labels["role"]`` tells ``learned``, ``fixed`` (the MCS of
             ``snr_db`` at every SNR) and ``best`` (the best MCS for each SNR).
         sweep_note: what the sweep was run on, such as a centre crop.
@@ -85,7 +85,6 @@ class SendResult:
     arrivals: tuple[Arrival, ...]
     channel: str
     snr_db: float
-    rho: float
     seed: int
     sweep: tuple[Row, ...]
     sweep_note: str

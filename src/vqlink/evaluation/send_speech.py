@@ -13,7 +13,6 @@ from vqlink.config.channels import ChannelConfig
 from vqlink.config.load import recipe_hash
 from vqlink.digital.mcs import parse_mcs
 from vqlink.errors import VqlinkError
-from vqlink.evaluation.kinds import check_kind
 from vqlink.evaluation.rows import Case, Figure, digest, rows_of
 from vqlink.evaluation.send import Arrival, arrival_of
 from vqlink.evaluation.systems import symbol_channel
@@ -22,6 +21,7 @@ from vqlink.protocols import Point
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_jscc import SpeechJSCC
 from vqlink.systems.speech_link import SpeechLink
+from vqlink.zoo.kinds import check_kind
 from vqlink.zoo.speech import load_speech, load_speech_codec, speech_entries
 
 CODEC_LINK = "speech+ldpc5g"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from vqlink.config.channels import ChannelConfig, build_channel, channel_name, p
 from vqlink.config.load import recipe_hash
 from vqlink.config.schema import Recipe
 from vqlink.deploy.onnx_codec import OnnxCodec, is_export
+from vqlink.digital.mcs import choice_settings
 from vqlink.errors import did_you_mean
-from vqlink.evaluation.kinds import check_kind
+from vqlink.evaluation.rows import digest
 from vqlink.protocols import SymbolSystem, Transceiver, VqlinkError
 from vqlink.systems.layered_code import LayeredCode
-from vqlink.systems.separation import parse_separation
+from vqlink.systems.separation import Separation, parse_separation
 from vqlink.zoo.catalogue import Entry, entries, load_system
+from vqlink.zoo.kinds import check_kind
 
 Budget = Callable[[int, int], int]
 
@@ -31,7 +34,8 @@ class System:
     Attributes:
         name: as the user wrote it.
         transceiver: bound to the channel.
-        recipe: hash of a learned system's recipe, else None.
+        recipe: hash of a learned system's recipe, or of a digital image link's settings; None for
+            other links.
         weights: sha256 of a learned system's weights, else None.
     """
 
@@ -66,8 +70,8 @@ def open_systems(
 
     Raises:
         VqlinkError: for an unknown system, one for sentences or recordings, a channel that a
-            system can't use, learned codes of different rho, or classical links alone without
-            ``rho``.
+            system can't use, learned codes of different rho or of another than ``rho``, or
+            classical links alone without ``rho``.
     """
     for name in names:
         check_kind(name, "pictures")
@@ -79,11 +83,26 @@ def open_systems(
         raise VqlinkError(
             "the systems have different bandwidth ratios: compare codes of one rho at a time"
         )
+    if learned and rho is not None:
+        _check_rho(rho, *next(iter(learned.items())))
     budget = _budget(codes, rho)
     return tuple(
-        learned[name] if name in learned else System(name, parse_separation(name, symbols, budget))
+        learned[name]
+        if name in learned
+        else link_system(name, parse_separation(name, symbols, budget))
         for name in names
     )
+
+
+def link_system(name: str, link: Separation) -> System:
+    """A digital image link, with a hash of all that tells it from another version of its name."""
+    settings = {
+        "codec": link.codec.name,
+        "settings": dict(link.codec.settings),
+        "code": link.code.name,
+        "mcs": link.mcs.name if link.mcs else choice_settings(link.code.name),
+    }
+    return System(name, link, recipe=digest(json.dumps(settings, sort_keys=True)))
 
 
 def symbol_channel(channel: ChannelConfig) -> SymbolChannel:
@@ -118,6 +137,15 @@ def default_systems(rho: Fraction, channel: ChannelConfig) -> tuple[str, ...]:
         ratios = ", ".join(str(value) for value in known) or "none"
         raise VqlinkError(f"no weights for rho {rho}: the zoo has {ratios}")
     return tuple(e.name for e in sorted(found, key=lambda entry: entry.bits or math.inf))
+
+
+def _check_rho(rho: Fraction, name: str, system: System) -> None:
+    """Headers and padding may take a percent of a frame."""
+    sent = system.transceiver.uses(512, 768) / (512 * 768 * 3)
+    if abs(float(rho) / sent - 1) > 0.01:
+        raise VqlinkError(
+            f"--rho {rho} is not what {name} sends, {sent:.4f}: leave it out, or name another code"
+        )
 
 
 def _budget(codes: Sequence[Transceiver], rho: Fraction | None) -> Budget:

@@ -16,7 +16,6 @@ from vqlink.config.channels import ChannelConfig, channel_name
 from vqlink.config.load import recipe_hash
 from vqlink.config.text import text_channel
 from vqlink.errors import did_you_mean
-from vqlink.evaluation.kinds import check_kind
 from vqlink.evaluation.rows import (
     VERSIONS,
     Case,
@@ -33,6 +32,7 @@ from vqlink.protocols import Point, TextTransceiver, TextTransmission, VqlinkErr
 from vqlink.sources.text import decode
 from vqlink.systems.text_code import TextCode
 from vqlink.systems.text_separation import TEXT_LINKS, parse_text_separation
+from vqlink.zoo.kinds import check_kind
 from vqlink.zoo.text import load_text_system, text_entries
 
 TEXT_VERSIONS = {**VERSIONS, "tokenizers": version("tokenizers")}

@@ -30,7 +30,11 @@ from vqlink.evaluation.air import Directory, Sent, receive_frames, transmit_fram
 from vqlink.experiments.air_finding import SPS, drawn_air, finding_claims, finding_rows
 from vqlink.experiments.cells import Cell, run_cells
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row
-from vqlink.experiments.sweeps import Sweep, open_system
+from vqlink.experiments.sweeps import (
+    Sweep,
+    open_system,
+    weights_now,
+)
 from vqlink.metrics.image import psnr
 from vqlink.protocols import MID_GREY, Point, SymbolSystem
 from vqlink.rng import complex_normal, stream
@@ -84,7 +88,8 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
         for waveform, profile, system, crop in (_CELLS[:1] if smoke else _CELLS)
     ]
     path = folder / "air.jsonl"
-    rows = run_cells(cells, functools.partial(_work, smoke=smoke), path, jobs=jobs)
+    work = functools.partial(_work, smoke=smoke)
+    rows = run_cells(cells, work, path, jobs=jobs, weights=weights_now)
     found = finding_rows(folder / "air-finding.jsonl", jobs, smoke=smoke)
     return summarise(rows, found, path)
 

@@ -7,11 +7,14 @@ that are missing. Several processes share the work, one thread each.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from vqlink.errors import NotFiniteError
+from vqlink.evaluation.rows import whole_lines
 from vqlink.protocols import VqlinkError
 
 Cell = Mapping[str, str | int | float | bool]
@@ -42,7 +47,10 @@ def read_rows(path: Path, names: Collection[str] = ()) -> list[Row]:
     if not path.exists():
         return []
     rows = []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise VqlinkError(f"{path}: not a file of result rows") from None
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
@@ -67,6 +75,7 @@ def run_cells(
     jobs: int = 1,
     progress: bool = True,
     least: Mapping[str, int] | None = None,
+    weights: Callable[[Cell], str | None] | None = None,
 ) -> list[Row]:
     """Run the cells whose rows are not yet in ``path``; return the rows of all of them.
 
@@ -77,9 +86,15 @@ def run_cells(
         jobs: processes, one thread each; 1 stays in this one, with all threads; 0 runs nothing and
             returns the rows that there are.
         least: on how much each row must have been measured, by its own keys: ``{"samples": 200}``.
+        weights: the sha256 of what a cell would be measured with now, which its rows' own
+            ``weights`` must be; None where that can't be known.
+
+    A cell that fails, or Ctrl-C, ends the run: no further cell starts, and what the others finish
+    is kept.
 
     Raises:
-        VqlinkError: for rows that were measured on less, those of a smaller budget.
+        VqlinkError: for rows that were measured on less, those of a smaller budget, or with other
+            weights, and for a cell whose values are not finite or whose process was killed.
     """
     if not cells:
         return []
@@ -91,6 +106,10 @@ def run_cells(
                 f"{path} holds rows of a smaller --budget ({name} {few[0]}, not {count}): name "
                 "another --out"
             )
+    if weights is not None:
+        for cell in cells:
+            rows = [row for row in held if _key(row, cells) == _key(cell, cells)]
+            _check_weights(rows, weights(cell), cell, path)
     done = {_key(row, cells) for row in held}
     missing = [cell for cell in cells if _key(cell, cells) not in done] if jobs else []
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,23 +123,84 @@ def run_cells(
     ) as bar:
         there = sum(_key(cell, cells) in done for cell in cells)
         task = bar.add_task(path.stem, total=len(cells), completed=there)
-        if jobs == 1:
-            for cell in missing:
-                _append(path, cell, work(cell))
-                bar.advance(task)
-        elif missing:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
-                futures = {pool.submit(work, cell): cell for cell in missing}
-                try:
-                    for future in as_completed(futures):
-                        _append(path, futures[future], future.result())
-                        bar.advance(task)
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+        measured = _in_turn(missing, work) if jobs == 1 else _shared(missing, work, jobs)
+        for cell, rows in measured:
+            _append(path, cell, rows)
+            bar.advance(task)
     wanted = {_key(cell, cells) for cell in cells}
     return [row for row in read_rows(path, cells[0]) if _key(row, cells) in wanted]
+
+
+def _in_turn(
+    cells: Sequence[Cell], work: Callable[[Cell], list[Row]]
+) -> Iterator[tuple[Cell, list[Row]]]:
+    for cell in cells:
+        with _named(cell):
+            rows = work(cell)
+        yield cell, rows
+
+
+def _shared(
+    cells: Sequence[Cell], work: Callable[[Cell], list[Row]], jobs: int
+) -> Iterator[tuple[Cell, list[Row]]]:
+    """Cells and their rows as processes finish them.
+
+    No more are handed out than there are processes: what waits in an executor's queue can't be
+    called back for certain, and would run on after Ctrl-C.
+    """
+    if not cells:
+        return
+    waiting = iter(cells)
+    running: dict[Future[list[Row]], Cell] = {}
+    failed: BaseException | None = None
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+        for cell in itertools.islice(waiting, jobs):
+            running[pool.submit(work, cell)] = cell
+        while running:
+            try:
+                finished = wait(running, return_when=FIRST_COMPLETED).done
+            except KeyboardInterrupt as interrupt:
+                failed = interrupt
+                continue
+            for future in finished:
+                cell = running.pop(future)
+                try:
+                    with _named(cell):
+                        rows = future.result()
+                except BaseException as error:
+                    failed = failed or error
+                    continue
+                yield cell, rows
+                if failed is None:
+                    for following in itertools.islice(waiting, 1):
+                        running[pool.submit(work, following)] = following
+    if failed is not None:
+        raise failed
+
+
+@contextmanager
+def _named(cell: Cell) -> Iterator[None]:
+    """What ends a cell that a user can do something about, as one line that names it."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise VqlinkError(f"{cell_name(cell)}: {error}") from None
+    except BrokenProcessPool:
+        raise VqlinkError(
+            f"{cell_name(cell)}: its process was killed, for want of memory perhaps; the same "
+            "command goes on, with fewer --jobs if so"
+        ) from None
+
+
+def _check_weights(rows: Sequence[Row], now: str | None, cell: Cell, path: Path) -> None:
+    """Refuse rows that were measured with other weights than one would take now."""
+    old = {row["weights"] for row in rows if row.get("weights")} - {now}
+    if now is not None and old:
+        raise VqlinkError(
+            f"{path} holds rows of other weights of {cell_name(cell)} ({min(old)[:8]}, not "
+            f"{now[:8]}): take these out, or name another --out"
+        )
 
 
 def _key(row: Mapping[str, Any], cells: Sequence[Cell]) -> tuple[Any, ...]:
@@ -128,15 +208,21 @@ def _key(row: Mapping[str, Any], cells: Sequence[Cell]) -> tuple[Any, ...]:
 
 
 def _append(path: Path, cell: Cell, rows: list[Row]) -> None:
-    """All rows of a cell in one write, after a line that was cut short is taken off."""
-    kept = path.read_bytes() if path.exists() else b""
-    text = "".join(json.dumps({**cell, **row}, allow_nan=False) + "\n" for row in rows)
-    if kept and not kept.endswith(b"\n"):
-        path.write_bytes(kept[: kept.rfind(b"\n") + 1])
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)
+    """Add all rows of a cell or none: half a cell would count as a whole one."""
+    try:
+        text = "".join(json.dumps({**cell, **row}, allow_nan=False) + "\n" for row in rows)
+    except ValueError:
+        raise VqlinkError(f"{cell_name(cell)}: a figure is not finite") from None
+    try:
+        kept = whole_lines(path.read_bytes()) if path.exists() else b""
+    except VqlinkError as error:
+        raise VqlinkError(f"{path}: {error}") from None
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(kept + text.encode())
         file.flush()
         os.fsync(file.fileno())
+    partial.replace(path)
 
 
 def _one_thread() -> None:

@@ -38,8 +38,8 @@ class HierarchyRun:
     """Settings of one run.
 
     Attributes:
-        model: ``vqvae`` (one flat codebook), ``vqvae2`` (three maps, a codebook each), ``rvq``
-            (plain residual layers) or ``hr`` (a tree of them).
+        model: ``vqvae`` (one flat codebook), ``vqvae2`` (three maps, a codebook each, learned by
+            running means as its paper does), ``rvq`` (plain residual layers) or ``hr`` (a tree).
         branches: codewords of each layer, as ``"8x8x8"``; of a flat codebook, and of each of the
             three, the one number.
         healthy: k-means at the start and replacement; without, as the papers have it.
@@ -68,20 +68,25 @@ def build(run: HierarchyRun) -> nn.Module:
     """The untrained net of a run."""
     policy = None
     if run.healthy:
-        policy = Replacement(every=50, growth=1.1, until=int(0.9 * run.updates))
-
-    def flat(size: int) -> VectorQuantizer:
-        return VectorQuantizer(size, DIM, replacement=policy)
+        # The coarse maps of VQ-VAE-2 have fewer vectors in a batch than there may be codewords, so
+        # that many a codeword in good use would be missing from most batches.
+        count: Literal["vectors", "batches"] = "vectors" if run.model == "vqvae2" else "batches"
+        policy = Replacement(every=50, growth=1.1, until=int(0.9 * run.updates), count=count)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         system: nn.Module
         if run.model == "vqvae2":
-            system = VQVAE2([flat(run.sizes[0]) for _ in range(3)])
+            system = VQVAE2(
+                [
+                    VectorQuantizer(run.sizes[0], DIM, learning="ema", replacement=policy)
+                    for _ in range(3)
+                ]
+            )
         else:
             quantizer: VectorQuantizer | ResidualQuantizer
             if run.model == "vqvae":
-                quantizer = flat(run.sizes[0])
+                quantizer = VectorQuantizer(run.sizes[0], DIM, replacement=policy)
             else:
                 tree = run.model == "hr"
                 quantizer = ResidualQuantizer(run.sizes, DIM, tree=tree, replacement=policy)
@@ -118,7 +123,9 @@ def fit(run: HierarchyRun, images: Tensor) -> nn.Module:
             received, outputs = _forward(system, batch)
         loss = functional.mse_loss(received, batch) / variance
         for out in outputs:
-            loss = loss + out.losses["codebook"] + _COMMITMENT * out.losses["commitment"]
+            loss = loss + _COMMITMENT * out.losses["commitment"]
+            if "codebook" in out.losses:  # running means have none
+                loss = loss + out.losses["codebook"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 
 from vqlink.channels.awgn import AWGN
+from vqlink.evaluation.rows import channel_noise
 from vqlink.experiments.cells import Cell, run_cells
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, select
-from vqlink.experiments.sweeps import can_open, weights_of
+from vqlink.experiments.sweeps import (
+    can_open,
+    weights_now,
+    weights_of,
+)
 from vqlink.links.indices import IndexLink, Lost
 from vqlink.metrics.image import psnr
 from vqlink.protocols import Point
 from vqlink.reporting.figures import Curve, curves_figure
-from vqlink.rng import stream
 from vqlink.sources.datasets import open_images
 from vqlink.systems.layered_code import LayeredCode, equal_rate
 from vqlink.zoo.catalogue import load_system
@@ -50,7 +54,10 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     cells: list[Cell] = [{"protection": name} for name in (UNEQUAL, *EQUAL)]
     work = functools.partial(_run_cell, samples=samples)
     known = can_open(CODEC) or path.exists()
-    rows = run_cells(cells if known else [], work, path, jobs=jobs, least={"samples": samples})
+    rows = run_cells(
+        cells if known else [], work, path, jobs=jobs, least={"samples": samples},
+        weights=lambda _: weights_now({"system": CODEC}),
+    )  # fmt: skip
     return Reproduction(
         "hrvqvae-streams",
         "003: a stream a layer, PSNR over SNR on CIFAR-10",
@@ -78,7 +85,7 @@ def _run_cell(cell: Cell, *, samples: int) -> list[Row]:
 
 @torch.no_grad()
 def _measure(system: LayeredCode, name: str, sent: Tensor, snr_db: float) -> Row:
-    noise = [stream(0, "channel", snr_db, 0, str(i)) for i in range(len(sent))]
+    noise = [channel_noise(0, snr_db, 0, str(i)) for i in range(len(sent))]
     point = Point(snr_db=snr_db)
     if name == UNEQUAL:
         out = system.transmit(sent, point, generator=noise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vqlink.config.parts import PlainTraining
+from vqlink.config.weights import sha256_of
 from vqlink.evaluation.samples import draw
-from vqlink.experiments.cells import Cell, cell_name, run_cells
+from vqlink.experiments.cells import Cell, cell_name, read_rows, run_cells
 from vqlink.experiments.hrvqvae_images import HierarchyRun, build, fit, measure
 from vqlink.experiments.nsvq_images import cifar10
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, select
@@ -29,6 +31,7 @@ from vqlink.training.plain import PlainRun
 from vqlink.training.prior import negative_log_likelihood
 from vqlink.zoo.classifier import load_classifier
 
+_CODEC = "codec.safetensors"
 CLASSIFIER = "cifar10-classifier"
 MODELS = (("hr", "8x8x8"), ("vqvae2", "512"), ("vqvae", "512"))
 _REAL = "real"
@@ -54,8 +57,10 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
     work = functools.partial(_run_cell, folder=runs, steps=steps, updates=updates, samples=samples)
     cells: list[Cell] = [{"model": _REAL, "branches": "-"}]
     cells += [{"model": model, "branches": branches} for model, branches in MODELS]
-    rows = run_cells(cells, work, path, jobs=jobs)
-    for row in rows:  # what was for going on has done its part
+    before = len(read_rows(path))
+    length = {"updates": updates, "steps": steps}
+    rows = run_cells(cells, work, path, jobs=jobs, least=length)
+    for row in read_rows(path)[before:]:  # what was for going on has done its part
         shutil.rmtree(_folder(runs, row, updates, steps), ignore_errors=True)
     return Reproduction(
         "hrvqvae-table3",
@@ -89,8 +94,9 @@ def _run_cell(cell: Cell, *, folder: Path, steps: int, updates: int, samples: in
         return [{"distance": distance(_pictures(images[chosen])), "samples": samples}]
     run = HierarchyRun(str(cell["model"]), str(cell["branches"]), False, 0, updates)  # type: ignore[arg-type]
     own = _folder(folder, cell, updates, steps)
-    codec = _codec(run, images, own / "codec.safetensors")
-    prior = _prior(_codes(codec), images, own / "prior", steps)
+    codec = _codec(run, images, own / _CODEC)
+    digest = sha256_of(own / _CODEC)
+    prior = _prior(_codes(codec), images, own / "prior", steps, codec=digest)
     quality: dict[str, Any] = measure(codec, test)
     codec.eval()
     codes = prior.codes
@@ -105,6 +111,8 @@ def _run_cell(cell: Cell, *, folder: Path, steps: int, updates: int, samples: in
             "samples": samples,
             "mse": quality["mse"],
             "psnr": quality["psnr"],
+            "updates": updates,
+            "steps": steps,
         }
     ]
 
@@ -135,8 +143,13 @@ def _codes(codec: nn.Module) -> LayeredCodes:
     return ResidualCodes(codec, stride=2)
 
 
-def _prior(codes: LayeredCodes, images: Tensor, folder: Path, steps: int) -> ImagePrior:
+def _prior(
+    codes: LayeredCodes, images: Tensor, folder: Path, steps: int, *, codec: str
+) -> ImagePrior:
     """The trained prior over a codec's maps; goes on where an interrupted run stands.
+
+    Args:
+        codec: the sha256 of the codec, which makes the maps.
 
     Raises:
         KeyboardInterrupt: when the run is interrupted again.
@@ -154,7 +167,7 @@ def _prior(codes: LayeredCodes, images: Tensor, folder: Path, steps: int) -> Ima
     folder.mkdir(parents=True, exist_ok=True)
     averaged = folder / "average.safetensors"
     run = PlainRun(
-        prior, config, folder, identity=config.model_dump_json(),
+        prior, config, folder, identity=json.dumps([config.model_dump(), _NET, codec]),
         loss=loss, validate=lambda _: {}, save=lambda state: save_file(state, averaged),
     )  # fmt: skip
     if not run.train(resume=(folder / "state.safetensors").exists()).complete:

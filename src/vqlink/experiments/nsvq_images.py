@@ -6,6 +6,7 @@ of 32, commitment 0.25. 002 trains 5, 10 and 15 thousand updates apart; here one
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ def load_pixels(location: str, cache: Path) -> Tensor:
         return torch.from_numpy(np.load(cache, allow_pickle=False))
     pixels = torch.stack([to_bytes8(x) for _, x in open_images(location)])
     cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_suffix(".partial")
+    partial = cache.with_suffix(f".{os.getpid()}.partial")  # several processes may be at it
     with partial.open("wb") as file:
         np.save(file, pixels.numpy(), allow_pickle=False)
     partial.replace(cache)

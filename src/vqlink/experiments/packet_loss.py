@@ -17,6 +17,7 @@ import torch
 from vqlink.evaluation.packets import open_packet_code
 from vqlink.experiments.cells import Cell, run_cells
 from vqlink.experiments.reproduction import Budget, Claim, Reproduction, Row, of_all, select
+from vqlink.experiments.sweeps import weights_now
 from vqlink.metrics.image import psnr, ssim
 from vqlink.protocols import Point, Transceiver
 from vqlink.reporting.figures import Curve, curves_figure
@@ -53,7 +54,7 @@ _NOTES = (
     "+raptorq: RFC 6330 by the package raptorq; without a rate its sender is told the loss rate "
     "and takes the largest file of which at most 1 % fail (where none is small enough, the "
     "smallest), with @4/5 a fifth of the packets is always repair",
-    "ci95 is over pictures and draws together",
+    "± is the 95 % interval over pictures and draws together",
 )
 
 
@@ -70,7 +71,8 @@ def reproduce(budget: Budget, folder: Path, jobs: int) -> Reproduction:
         files = [name for name in FILES if not smoke or name in ("jpeg+packets", "jpeg+raptorq")]
         cells += [{"bytes_of": code, "system": name, **_FILE} for name in files]
     path = folder / "packet-loss.jsonl"
-    return summarise(run_cells(cells, partial(_work, smoke=smoke), path, jobs=jobs), path)
+    work = partial(_work, smoke=smoke)
+    return summarise(run_cells(cells, work, path, jobs=jobs, weights=weights_now), path)
 
 
 def summarise(rows: Sequence[Row], path: Path) -> Reproduction:
@@ -172,7 +174,9 @@ def _place(name: tuple[str, str, str, str]) -> tuple[object, ...]:
 def _cell(row: Row | None) -> str | None:
     if row is None:
         return None
-    return f"{row['psnr']:.2f}" + (f", {row['outages']} lost" if row["outages"] else "")
+    lost = f", {row['outages']} lost" if row["outages"] else ""
+    spread = f" ± {row['psnr_ci95']:.1f}" if row["n"] > 1 else ""
+    return f"{row['psnr']:.2f}{spread}{lost}"
 
 
 def _claims(rows: Sequence[Row]) -> list[Claim]:

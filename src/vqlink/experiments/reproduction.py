@@ -110,10 +110,13 @@ def held_in(cells: Iterable[bool | None]) -> tuple[int, int]:
 
 
 def of_all(text: str, cells: Sequence[bool | None], figures: str) -> Claim:
-    """The claim that every cell holds: one that fails decides, a missing one leaves it open."""
+    """The claim that every cell holds: one that fails decides, a missing one leaves it open.
+
+    Of no cells nothing can be said.
+    """
     held, judged = held_in(cells)
     missing = len(cells) - judged
-    verdict = False if held < judged else None if missing else True
+    verdict = False if held < judged else None if missing or not judged else True
     if not judged:
         return Claim(text, verdict, figures or "not run")
     return Claim(text, verdict, figures + (f"; {missing} not run" if missing else ""))

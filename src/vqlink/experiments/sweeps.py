@@ -14,6 +14,8 @@ from pathlib import Path
 from torch import Tensor
 
 from vqlink.config.channels import channel_name, parse_channel
+from vqlink.config.load import recipe_hash
+from vqlink.config.weights import MODEL_NAME, sha256_of
 from vqlink.evaluation.run import evaluate, summarise
 from vqlink.evaluation.systems import System, open_systems
 from vqlink.experiments.cells import Cell
@@ -22,7 +24,7 @@ from vqlink.reporting.figures import Curve
 from vqlink.sources.datasets import ImageCollection, open_images
 from vqlink.systems.index_code import IndexCode
 from vqlink.systems.jscc import JSCC
-from vqlink.zoo.catalogue import entries
+from vqlink.zoo.catalogue import entries, load_system, weights_folder
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,14 @@ def can_open(name: str) -> bool:
     """Whether a system is classical or has weights, in the zoo or in ``runs/``."""
     folder = Path("runs") / name / "weights"
     return "+" in name or folder.is_dir() or any(entry.name == name for entry in entries())
+
+
+def weights_now(cell: Cell) -> str | None:
+    """The sha256 of the weights that a cell's system would be measured with; None without any."""
+    name = str(cell["system"])
+    if "+" in name or not can_open(name):
+        return None
+    return sha256_of(weights_folder(weights_of(name)) / MODEL_NAME)
 
 
 def open_system(name: str, channel: str, reference: str, *, told: float | None = None) -> System:
@@ -144,9 +154,8 @@ def sweep_cell(cell: Cell, *, sweep: Sweep, reference: str) -> list[Row]:
 def bound_row(name: str, sweep: Sweep) -> Row:
     """What an index code's net gives without quantization and channel: means over the pictures."""
     from vqlink.metrics.table import metrics_for
-    from vqlink.zoo.catalogue import load
 
-    code = load(weights_of(name))
+    code, recipe, weights = load_system(weights_of(name))
     assert isinstance(code, IndexCode)
     totals = dict.fromkeys(sweep.metrics, 0.0)
     images = sweep.images()
@@ -156,7 +165,8 @@ def bound_row(name: str, sweep: Sweep) -> Row:
         for metric in metrics_for(*image.shape[2:]):
             if metric.name in totals:
                 totals[metric.name] += float(metric.function(received, image)[0])
-    return {name: total / len(images) for name, total in totals.items()} | {"n": len(images)}
+    means = {name: total / len(images) for name, total in totals.items()}
+    return {**means, "n": len(images), "weights": weights, "recipe": recipe_hash(recipe)}
 
 
 def curve(rows: Sequence[Row], metric: str, **cell: object) -> Curve:

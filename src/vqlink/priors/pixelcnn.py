@@ -64,8 +64,10 @@ class GatedPixelCNN(nn.Module):
         )
         self.down = nn.ModuleList(nn.Conv2d(2 * width, 2 * width, 1) for _ in range(depth))
         self.out = nn.ModuleList(nn.Conv1d(width, width, 1) for _ in range(depth))
-        self.context = _context_net(context, width, depth) if context else None
-        self.label = nn.Embedding(classes, 4 * width * depth) if classes else None
+        # Of what is known of a cell beforehand: for the gates of both stacks, in each layer.
+        self.parts = 4 * width * depth
+        self.context = _context_net(context, width, self.parts) if context else None
+        self.label = nn.Embedding(classes, self.parts) if classes else None
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv1d(width, 2 * width, 1), nn.ReLU(), nn.Conv1d(2 * width, choices, 1)
@@ -113,15 +115,19 @@ class GatedPixelCNN(nn.Module):
     def _known(
         self, context: Tensor | None, label: Tensor | None, batch: int, rows: int, columns: int
     ) -> list[tuple[Tensor, Tensor]]:
-        """What context and class add to the gates of each layer's two stacks."""
+        """What context and class add to the gates of each layer's two stacks.
+
+        Without a context all cells have the same: a view, which takes no memory.
+        """
         if (context is None) != (self.context is None) or (label is None) != (self.label is None):
             raise ValueError("a context and a label are given where the prior has them, only so")
-        parts = 4 * self.width * len(self.vertical)
-        total = self.enter.weight.new_zeros(batch, parts, rows, columns)
-        if self.context is not None and context is not None:
-            total = total + self.context(context.permute(0, 3, 1, 2))
+        total = self.enter.weight.new_zeros(1, self.parts, 1, 1)
         if self.label is not None and label is not None:
-            total = total + self.label(label)[..., None, None]
+            total = self.label(label)[..., None, None]
+        if self.context is not None and context is not None:
+            found = self.context(context.permute(0, 3, 1, 2))
+            total = found.to(total.dtype).add_(total)  # in place: it is what is large
+        total = total.expand(batch, self.parts, rows, columns)
         halves = torch.split(total, 2 * self.width, dim=1)
         return list(zip(halves[::2], halves[1::2], strict=True))
 
@@ -216,12 +222,12 @@ def _gated(x: Tensor) -> Tensor:
     return torch.tanh(signal) * torch.sigmoid(gate)
 
 
-def _context_net(channels: int, width: int, depth: int) -> nn.Module:
+def _context_net(channels: int, width: int, parts: int) -> nn.Module:
     """A known map -> what each layer's gates get of it. Nothing here has to be causal."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1),
         nn.GELU(),
         nn.Conv2d(width, width, 3, padding=1),
         nn.GELU(),
-        nn.Conv2d(width, 4 * width * depth, 1),
+        nn.Conv2d(width, parts, 1),
     )

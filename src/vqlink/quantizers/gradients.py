@@ -15,7 +15,6 @@ directional            x + |x - c| d, d nearly c - x     through x and the norm 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -185,27 +184,3 @@ class _ErrorAlong(Function):
         if weights is not None:
             through *= weights
         return grad + through, through.neg_(), None, None, None
-
-
-def residual_losses(
-    flat: Tensor, parts: Sequence[Tensor], combined: Tensor | None
-) -> dict[str, Tensor]:
-    """``codebook`` and ``commitment`` of eq. 5-6: means over vectors and dimensions.
-
-    Args:
-        flat: (N, D) latents.
-        parts: (N, D) codewords of each layer; what is left for the next is detached from them.
-        combined: (N, D) their sum, for the terms of the combined code; None without these.
-    """
-    codebook = commitment = flat.new_zeros(())
-    if not flat.numel():  # a mean of nothing is NaN
-        return {"codebook": codebook, "commitment": commitment}
-    if combined is not None:
-        codebook = (flat.detach() - combined).square().mean()
-        commitment = (flat - combined.detach()).square().mean()
-    left = flat
-    for part in parts:
-        codebook = codebook + (left.detach() - part).square().mean()
-        commitment = commitment + (left - part.detach()).square().mean()
-        left = left - part.detach()
-    return {"codebook": codebook, "commitment": commitment}

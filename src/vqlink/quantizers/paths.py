@@ -15,9 +15,13 @@ from vqlink.quantizers.search import nearest, nearest_child
 
 
 def join_path(choices: Sequence[Tensor], branches: Sequence[int]) -> Tensor:
-    """Choices (...) int64 of the first layers -> (...) paths, the first layer most significant."""
+    """Choices (...) int64 of the first layers -> (...) paths, the first layer most significant.
+
+    Raises:
+        ValueError: for more choices than layers.
+    """
     path = torch.zeros_like(choices[0])
-    for size, choice in zip(branches, choices, strict=False):
+    for size, choice in zip(branches[: len(choices)], choices, strict=True):
         path = path * size + choice
     return path
 

@@ -18,11 +18,11 @@ from vqlink.quantizers.gradients import (
     HardPath,
     Learning,
     check_learning,
-    residual_losses,
     substitute,
 )
 from vqlink.quantizers.kmeans import kmeans
 from vqlink.quantizers.labels import MOST_CODES
+from vqlink.quantizers.losses import codebook_losses
 from vqlink.quantizers.paths import join_path, search_layers, search_tree, split_path
 from vqlink.quantizers.replacement import Replacement, spread_of
 from vqlink.quantizers.search import as_vectors, nearest, nearest_child
@@ -160,9 +160,11 @@ class ResidualQuantizer(nn.Module):
             else:
                 values = combined.detach()
             if self.gradient in ("straight_through", "rotation"):
-                losses = residual_losses(flat, parts, combined if self.combined else None)
-                if self.learning == "ema":
-                    del losses["codebook"]
+                losses["commitment"], codebook = codebook_losses(
+                    flat, parts, combined=self.combined
+                )
+                if self.learning == "loss":
+                    losses["codebook"] = codebook
             leaves = self._path(rows)
             usage, stats = None, {}
             for layer, chosen in enumerate(rows):

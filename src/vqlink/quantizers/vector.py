@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.utils.checkpoint import checkpoint
 
 from vqlink.protocols import QuantizerOutput
@@ -23,13 +22,13 @@ from vqlink.quantizers.gradients import (
     substitute,
 )
 from vqlink.quantizers.kmeans import kmeans
+from vqlink.quantizers.losses import codebook_losses
 from vqlink.quantizers.replacement import Replacement, spread_of
 from vqlink.quantizers.search import as_vectors, nearest
 from vqlink.quantizers.statistics import LAPLACE, all_reduce, gather_vectors, perplexity
 from vqlink.rng import Generators
 
 _SOFT_CHUNK = 1 << 23  # soft assignments in memory at a time
-_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -181,8 +180,8 @@ class VectorQuantizer(nn.Module):
                 values = self._through(flat, codewords, generator, flat_weights)
                 self._remember(flat.detach(), codewords.detach(), index, counts, valid)
             if self.gradient in ("straight_through", "rotation"):
-                commitment, codebook = _vq_losses(flat, codewords, valid)
-                losses["commitment"] = commitment
+                real = (flat, codewords) if valid is None else (flat[valid], codewords[valid])
+                losses["commitment"], codebook = codebook_losses(real[0], real[1:])
                 if self.learning == "loss":
                     losses["codebook"] = codebook
             usage = counts / counts.sum().clamp_min(1)
@@ -352,40 +351,3 @@ class VectorQuantizer(nn.Module):
 
     def _move(self, rows: Tensor, values: Tensor) -> None:
         self.codebook.data[rows] = values.to(self.codebook)
-
-
-class _VQLosses(Function):
-    """|z - sg[c]|^2 and |c - sg[z]|^2, means: one value, and one error kept for both gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, codewords: Tensor) -> tuple[Tensor, Tensor]:
-        error = z - codewords
-        ctx.save_for_backward(error)
-        ctx.set_materialize_grads(False)  # a loss that nobody weighs costs no pass
-        flat = error.flatten()
-        mean = torch.dot(flat, flat) / max(1, flat.numel())
-        return mean, mean.clone()
-
-    @staticmethod
-    def backward(
-        ctx: Any, commitment: Tensor | None, codebook: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None]:
-        (error,) = ctx.saved_tensors
-        scale = 2 / max(1, error.numel())
-        to_z = None if commitment is None else error * (commitment * scale)
-        return to_z, None if codebook is None else error * (codebook * -scale)
-
-
-def _vq_losses(z: Tensor, codewords: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Commitment and codebook loss over valid vectors (N, D); 0 where there are none."""
-    if valid is not None:
-        z, codewords = z[valid], codewords[valid]
-    if torch.is_grad_enabled() and (z.requires_grad or codewords.requires_grad):
-        losses: tuple[Tensor, Tensor] = _VQLosses.apply(z, codewords)  # type: ignore[no-untyped-call]
-        return losses
-    total = z.new_zeros(())
-    for part, other in zip(torch.split(z, _ROWS), torch.split(codewords, _ROWS), strict=True):
-        error = (part - other).flatten()  # small enough to stay in the cache
-        total = total + torch.dot(error, error)
-    mean = total / max(1, z.numel())
-    return mean, mean

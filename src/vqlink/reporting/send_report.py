@@ -10,6 +10,8 @@ from vqlink.reporting.html import facts, page, picture, plot, table
 from vqlink.reporting.pictures import figures, title, to_pillow
 from vqlink.reporting.plots import Spot, curve_figure, curves, largest_fall
 
+_CODES = {"ldpc5g": "5G LDPC", "ldpc80211ad": "802.11ad LDPC"}
+
 
 def write_send_report(result: SendResult, path: Path) -> None:
     """Write a self-contained HTML page."""
@@ -113,11 +115,15 @@ def _pictures(result: SendResult) -> str:
 
 def _facts(result: SendResult) -> list[tuple[str, str]]:
     first = result.arrivals[0].rows[0]
+    links = [arrival.system for arrival in result.arrivals if "+" in arrival.system]
+    codes = dict.fromkeys(link.partition("+")[2].partition("@")[0] for link in links)
+    named = " or ".join(_CODES[code] for code in codes)
+    digital = (f"payload, CRC, parity and padding all count; {named}, decoded by belief "
+               "propagation; one failed CRC is an outage")  # fmt: skip
     return [
         ("SNR", "Es/N0 per complex channel use at mean power 1; N0 is the whole complex variance"),
         ("power", "measured over each message's symbols; more than 0.1 dB off budget is marked"),
-        ("digital links", "payload, CRC, parity and padding all count; 5G LDPC, decoded by belief "
-         "propagation; one failed CRC is an outage"),
+        *([("digital links", digital)] if links else []),
         ("PSNR", "on 8-bit pixels of the whole picture"),
         ("seed", str(result.seed)),
         ("versions", ", ".join(f"{name} {value}" for name, value in first.versions.items())),

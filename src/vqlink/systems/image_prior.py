@@ -20,7 +20,7 @@ from vqlink.systems.layered_codes import LayeredCodes
 
 _HEADER = struct.Struct("<4sHHHI")  # mark, images, height, width, checksum of the maps
 _MARK = b"VQP1"
-_PIXELS = 1 << 24  # of all images of a piece: what a walk keeps in memory grows with them
+_MEMORY = 1 << 30  # bytes that a walk over a piece may keep of what it knows beforehand
 _SIZES = {"images": 4096, "height": 4096, "width": 4096}
 
 Choose = Callable[[Tensor], Tensor]
@@ -135,8 +135,11 @@ class ImagePrior(nn.Module):
         for (name, most), value in zip(_SIZES.items(), (batch, height, width), strict=True):
             if not 0 < value <= most:
                 raise VqlinkError(f"{name} must be 1 to {most} here, not {value}")
-        if batch * height * width > _PIXELS:
-            raise VqlinkError(f"at most {_PIXELS:,} pixels go into one piece: give fewer images")
+        if self._bytes(batch, height, width) > _MEMORY:
+            raise VqlinkError(
+                f"{batch} images of {width} x {height} take more than {_MEMORY >> 20} MiB in one "
+                "piece: give fewer at a time"
+            )
         maps = self.codes.encode(x)
         encoder = _constriction().stream.queue.RangeEncoder()
         model = _constriction().stream.model.Categorical(perfect=False)
@@ -164,7 +167,7 @@ class ImagePrior(nn.Module):
         mark, batch, height, width, checksum = _HEADER.unpack_from(data)
         sizes = zip(_SIZES.values(), (batch, height, width), strict=True)
         fits = all(0 < value <= most for most, value in sizes)
-        if mark != _MARK or not fits or batch * height * width > _PIXELS:
+        if mark != _MARK or not fits or self._bytes(batch, height, width) > _MEMORY:
             raise VqlinkError("these are no maps coded by a prior: the header is wrong")
         words = np.frombuffer(data, "<u4", offset=_HEADER.size).astype(np.uint32)
         decoder = _constriction().stream.queue.RangeDecoder(words)
@@ -184,6 +187,11 @@ class ImagePrior(nn.Module):
                 "another machine's arithmetic"
             )
         return tuple(maps)
+
+    def _bytes(self, batch: int, height: int, width: int) -> int:
+        """What a walk keeps of the maps before, at most: the most of all maps."""
+        sizes = zip(self._pixelcnns, self.codes.shapes(height, width), strict=True)
+        return max(4 * net.parts * batch * rows * columns for net, (rows, columns) in sizes)
 
     @torch.no_grad()
     def _walk(
@@ -211,6 +219,7 @@ class ImagePrior(nn.Module):
                     ]
                     walk.take(self.codes.values(layer, cells))
             maps.append(own)
+            del walk  # before the next one's features are made
         return maps
 
 

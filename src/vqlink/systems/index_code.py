@@ -18,8 +18,9 @@ from vqlink.links.indices import IndexLink, bits_to_labels, labels_to_bits
 from vqlink.protocols import Point, QuantizerOutput, Reception, Transmission, VqlinkError
 from vqlink.quantizers.labels import label_bits, neighbourly_labels
 from vqlink.quantizers.vector import VectorQuantizer
-from vqlink.rng import Generators, uniform
+from vqlink.rng import Generators, normal, uniform
 from vqlink.systems.tiling import pad_to_multiple, tiled
+from vqlink.units import from_db
 
 _TILE = 512  # pixels a side
 _RARE = 1e-6  # the least probability of a codeword
@@ -128,12 +129,22 @@ class IndexCode(nn.Module):
         self._needed_codebooks()
         return self.link.uses(self.counts(height, width))
 
-    def forward(self, x: Tensor, *, generator: Generators, flip: float = 0.0) -> IndexCodeOutput:
-        """Images (B, 3, H, W) without a channel, for training; sides multiples of the stride.
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        generator: Generators,
+        flip: float = 0.0,
+        bit_snr_db: Tensor | None = None,
+    ) -> IndexCodeOutput:
+        """Images (B, 3, H, W) without a link, for training; sides multiples of the stride.
 
         Args:
-            generator: for quantizers that draw noise, and for ``flip``.
+            generator: for quantizers that draw noise, for ``flip`` and for ``bit_snr_db``.
             flip: probability that a label's bit is wrong, to train with errors.
+            bit_snr_db: (B,) Es/N0 in dB at which the labels' bits arrive, as BPSK in AWGN, each
+                feature then being the mean that :meth:`decode_soft` forms, through which no
+                gradient passes; inf for messages that arrive whole.
         """
         quantized = tuple(
             quantizer(z.float(), generator=generator)
@@ -146,6 +157,13 @@ class IndexCode(nn.Module):
                 # The step from codeword to codeword is the channel's, without a gradient.
                 step = quantizer.decode(wrong) - quantizer.decode(out.indices)
                 values[scale] = values[scale] + step
+        if bit_snr_db is not None:
+            for scale, (quantizer, out) in enumerate(zip(self.codebooks, quantized, strict=True)):
+                assert out.indices is not None
+                ratios = self._faint_bits(scale, out.indices, bit_snr_db, generator)
+                known = _expected(quantizer, self.labels(scale), ratios)
+                faint = _per_message(bit_snr_db < torch.inf, known)
+                values[scale] = torch.where(faint, known, values[scale])
         return IndexCodeOutput(self._decoder(values).float(), quantized)
 
     def _flipped(
@@ -158,6 +176,18 @@ class IndexCode(nn.Module):
         weights = 1 << torch.arange(width, device=indices.device)
         wrong = labels[indices] ^ (draws * weights).sum(dim=-1)
         return torch.argsort(labels)[wrong]
+
+    def _faint_bits(
+        self, scale: int, indices: Tensor, snr_db: Tensor, generator: Generators
+    ) -> Tensor:
+        """Ratios (B, h, w, bits) log P(1) / P(0) of labels sent as BPSK in AWGN at (B,) dB."""
+        labels = self.labels(scale)
+        bits = label_bits(labels.numel())
+        sent = labels_to_bits(labels[indices].flatten(1), bits).reshape(*indices.shape, bits)
+        snr = _per_message(from_db(snr_db.clamp_max(SURE)), sent)
+        noise = normal(sent.shape, generator=generator, like=sent)
+        # y = x + n with var(n) = N0 / 2 on the axis of x: the ratio is 4 y / N0.
+        return 4 * snr * (2 * sent - 1) + (8 * snr).sqrt() * noise
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -249,7 +279,7 @@ class IndexCode(nn.Module):
             known = [z.permute(0, 2, 3, 1) for z in self._from_cells(part, widths)]
             return self._decoder(
                 [
-                    _expected(quantizer, self.labels(scale), known[scale])
+                    _received_mean(quantizer, self.labels(scale), known[scale])
                     for scale, quantizer in enumerate(codebooks)
                 ]
             )
@@ -365,6 +395,20 @@ class IndexCode(nn.Module):
         return self.decoder  # type: ignore[return-value]
 
 
+def _per_message(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) -> (B, 1, ...) with as many dimensions as ``like``."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _received_mean(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor:
+    """:func:`_expected` of a link's ratios; the codeword itself where its bits are certain."""
+    expected = _expected(quantizer, labels, _TRUST * llr)
+    certain = (llr.abs() >= SURE).all(dim=-1)
+    place = torch.argsort(labels)[bits_to_labels((llr > 0).float().flatten(-2), llr.shape[-1])]
+    sent = quantizer.codebook.detach()[place.reshape(certain.shape)]
+    return torch.where(certain[..., None], sent, expected)
+
+
 def _expected(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor:
     """The mean codeword given (..., bits) ratios of its label's bits -> (..., D).
 
@@ -374,16 +418,12 @@ def _expected(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor
     codebook = quantizer.codebook.detach()
     width = llr.shape[-1]
     ones = labels_to_bits(labels[None], width).reshape(-1, width)
-    flat = _TRUST * llr.reshape(-1, width)
+    flat = llr.reshape(-1, width)
     score = functional.logsigmoid(flat) @ ones.T + functional.logsigmoid(-flat) @ (1 - ones).T
     if quantizer.learning == "ema":
         used = quantizer.ema_count / quantizer.ema_count.sum()
         score = score + used.clamp_min(_RARE).log()
     expected = torch.softmax(score, dim=-1) @ codebook
-    # Certain bits leave one codeword, which the sum would only round.
-    certain = (llr.abs() >= SURE).all(dim=-1).flatten()
-    place = torch.argsort(labels)[bits_to_labels((llr > 0).float().flatten(-2), width)].flatten()
-    expected = torch.where(certain[:, None], codebook[place], expected)
     return expected.reshape(*llr.shape[:-1], -1)
 
 

@@ -20,6 +20,7 @@ from vqlink.digital.codes import CODES, LDPC5G, ChannelCode
 from vqlink.digital.fec import Frame
 from vqlink.digital.fit import Fit, fit_quality
 from vqlink.digital.hevc import HEVCCodec
+from vqlink.digital.jpeg_scan import JPEGScanCodec
 from vqlink.digital.mcs import MCS, MCS_TABLES, parse_mcs
 from vqlink.digital.modem import demap_symbols, map_bits
 from vqlink.errors import did_you_mean
@@ -32,7 +33,7 @@ from vqlink.systems.rate_choice import choose_mcs
 Budget = Callable[[int, int], int]
 """(height, width) -> complex channel uses."""
 
-CODECS = ("hevc", "hevc-ssim", "jpeg", "jpeg2000", "webp", "avif", "bpg")
+CODECS = ("hevc", "hevc-ssim", "jpeg", "jpeg-scan", "jpeg2000", "webp", "avif", "bpg")
 
 
 class Separation:
@@ -268,6 +269,8 @@ def build_codec(name: str) -> SourceCodec:
     match name:
         case "jpeg" | "jpeg2000" | "webp" | "avif":
             return PillowCodec(name)
+        case "jpeg-scan":
+            return JPEGScanCodec()
         case "hevc":
             return HEVCCodec()
         case "hevc-ssim":

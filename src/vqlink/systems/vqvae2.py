@@ -23,7 +23,8 @@ class VQVAE2(nn.Module):
         all codes, brought to the bottom's size -> decoder -> x
 
     The encoder's and the decoder's last stage are those of the VQ-VAE with latents at half the
-    image's size, so that the rivals differ in their codebooks alone.
+    image's size. With the stages between the maps it has six times as many weights, and it sends
+    a third more vectors.
 
     Args:
         quantizers: of the top, the middle and the bottom map, each of D values.

@@ -73,7 +73,11 @@ def _dissimilarity(received: Tensor, sent: Tensor) -> Tensor:
 def index_loss_of(
     output: IndexCodeOutput, sent: Tensor, recipe: Recipe
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. 8 of 004 by the recipe's weights: the losses of codebooks are summed over the scales.
+    """Eq. 8 of 004 by the recipe's weights, as means over the values of all scales together.
+
+    Every value weighs the same, whatever its scale, as in eq. 8's sums of squares. Means of each
+    scale would weigh a value of the coarsest twenty times as much as one of the finest, and the
+    commitment would flatten it before it has learned to say anything.
 
     Args:
         sent: (B, 3, H, W), as the output's ``received``.
@@ -83,9 +87,11 @@ def index_loss_of(
     """
     error = output.received - sent
     parts = {"mse": error.square().mean(), "mae": error.abs().mean()}
+    values = sum(out.values.numel() for out in output.quantized)
     for out in output.quantized:
         for name, loss in out.losses.items():
-            parts[name] = parts[name] + loss if name in parts else loss
+            share = loss * (out.values.numel() / values)
+            parts[name] = parts[name] + share if name in parts else share
     weighed = [weight * parts[name] for name, weight in recipe.losses.items() if weight]
     total = torch.stack(weighed).sum()
     codes = {
@@ -111,7 +117,7 @@ class Objective(nn.Module):
 
 
 class IndexObjective(nn.Module):
-    """Of a code of indices: without a channel, but for flipped bits where the recipe asks so."""
+    """Of a code of indices: without a link, but for wrong or faint bits where a recipe asks."""
 
     def __init__(self, system: IndexCode | LayeredCode, recipe: Recipe) -> None:
         super().__init__()
@@ -121,7 +127,12 @@ class IndexObjective(nn.Module):
         self, sent: Tensor, snr_db: Tensor, *, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         images = sent.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        output = self.system(images, generator=generator, flip=self.recipe.training.flip)
+        config, bit_snr_db = self.recipe.training, None
+        if config.faint:
+            drawn = uniform(snr_db.shape, generator=generator, like=snr_db) < config.faint
+            each = torch.where(drawn, snr_db, torch.inf)
+            bit_snr_db = each.repeat_interleave(sent.shape[1])
+        output = self.system(images, generator=generator, flip=config.flip, bit_snr_db=bit_snr_db)
         return *index_loss_of(output, images, self.recipe), output.received.reshape(sent.shape)
 
 

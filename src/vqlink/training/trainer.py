@@ -166,6 +166,9 @@ class Trainer:
             parts["adversary"] = self.adversary.step(*pictures)
         self.step += 1
         self.ema.update(self.system, self.step)
+        if config.faint and self.step % config.validate_every == 0:
+            assert isinstance(self.system, IndexCode)
+            self.system.label_codewords()  # near labels, as those that ship: see _label_codewords
         logged = {
             **parts,
             "loss": loss,
@@ -302,8 +305,9 @@ def check_same_run(state: Path, recipe: Recipe, processes: int) -> None:
     header = read_header(state)
     if header.processes not in (processes, None):
         raise VqlinkError(
-            f"{state} is of a run by {header.processes} processes, not {processes}, each with its "
-            "own batches: resume with the same --devices and --nodes"
+            f"{state} is of a run by {header.processes} process{'es' * (header.processes != 1)}, "
+            f"not {processes}, each with its own batches: resume with the same --devices and "
+            "--nodes"
         )
     try:
         saved = Recipe.model_validate_json(header.recipe)

@@ -31,6 +31,7 @@ from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.images import open_image
 from vqlink.zoo.catalogue import MANIFEST, Entry, Expected, entries
+from vqlink.zoo.kinds import check_kind
 from vqlink.zoo.manifest import ZOO, write_manifest
 
 _CASE, _SIDE, _SNR_DB, _SEED = "sample:astronaut", 256, 10.0, 0
@@ -49,7 +50,12 @@ def add(folder: Path, storage: Storage = "float16") -> Entry:
 
 
 def describe(folder: Path) -> Entry:
-    """The manifest's entry of a weights folder; the expected figure is measured."""
+    """The manifest's entry of a weights folder; the expected figure is measured.
+
+    Raises:
+        VqlinkError: for a folder that is incomplete, or for something else than pictures.
+    """
+    check_kind(str(folder), "pictures")
     system, recipe = load_weights(folder)
     return Entry(
         name=recipe.name,

@@ -7,15 +7,23 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, TypeAdapter
 
 from vqlink.config.build import LearnedSystem
 from vqlink.config.schema import Recipe
 from vqlink.config.weights import MODEL_NAME, load_weights, sha256_of
-from vqlink.protocols import VqlinkError
-from vqlink.zoo.manifest import STRICT, ZOO, Sha256, check_file, parse_json, read_manifest
+from vqlink.zoo.kinds import Kind
+from vqlink.zoo.manifest import (
+    STRICT,
+    ZOO,
+    Sha256,
+    find_entry,
+    find_folder,
+    parse_json,
+    read_manifest,
+)
 
 MANIFEST = ZOO / "manifest.json"
 
@@ -57,6 +65,7 @@ class Entry:
     """
 
     __pydantic_config__ = STRICT
+    kind: ClassVar[Kind] = "pictures"
 
     name: str
     recipe: str
@@ -105,13 +114,23 @@ def find(name: str) -> Entry:
     """The entry of that name.
 
     Raises:
-        VqlinkError: when there is none.
+        VqlinkError: when there is none, or one for something else than pictures.
     """
-    for entry in entries():
-        if entry.name == name:
-            return entry
-    known = ", ".join(entry.name for entry in entries())
-    raise VqlinkError(f"no weights named {name!r} in the zoo (known: {known})")
+    return find_entry(name, entries(), "pictures", "weights")
+
+
+def weights_folder(name_or_folder: str) -> Path:
+    """Where the weights of a zoo name, a weights folder or ``hf://ORG/NAME`` lie.
+
+    Raises:
+        VqlinkError: for an unknown name, weights for something else than pictures, or a file that
+            isn't what the manifest says.
+    """
+    if name_or_folder.startswith("hf://"):
+        from vqlink.zoo.hub import fetch
+
+        return fetch(name_or_folder)[0]
+    return find_folder(name_or_folder, entries(), "pictures", "weights")
 
 
 def load_system(name_or_folder: str) -> tuple[LearnedSystem, Recipe, str]:
@@ -121,20 +140,9 @@ def load_system(name_or_folder: str) -> tuple[LearnedSystem, Recipe, str]:
         The system, its recipe and the sha256 of its weights.
 
     Raises:
-        VqlinkError: for an unknown name, or weights that aren't what the manifest says.
+        VqlinkError: as :func:`weights_folder`, and for weights that don't load.
     """
-    if name_or_folder.startswith("hf://"):
-        from vqlink.zoo.hub import fetch
-
-        fetched, entry = fetch(name_or_folder)
-        return (*load_weights(fetched), entry.sha256)
-    folder = Path(name_or_folder)
-    if any(entry.name == name_or_folder for entry in entries()):
-        entry = find(name_or_folder)
-        folder = entry.folder
-        check_file(folder, MODEL_NAME, entry.sha256)
-    elif not folder.is_dir():
-        find(name_or_folder)
+    folder = weights_folder(name_or_folder)
     system, recipe = load_weights(folder)
     return system, recipe, sha256_of(folder / MODEL_NAME)
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import TypeAdapter
@@ -20,10 +20,13 @@ from vqlink.config.classifier import load_classifier_weights
 from vqlink.config.weights import read_tensors, write_folder
 from vqlink.errors import VqlinkError
 from vqlink.metrics.classifier import ClassifierFeatures, PictureClassifier, accuracy
-from vqlink.metrics.frechet import INCEPTION, FrechetMeter
 from vqlink.sources.labelled import LabelledPictures
 from vqlink.zoo.cases import SMALL, small_pictures
+from vqlink.zoo.kinds import Kind
 from vqlink.zoo.manifest import STRICT, ZOO, find_folder, read_manifest, write_manifest
+
+if TYPE_CHECKING:
+    from vqlink.metrics.frechet import FrechetMeter
 
 MANIFEST = ZOO / "manifest_classifier.json"
 
@@ -38,6 +41,7 @@ class ClassifierEntry:
     """
 
     __pydantic_config__ = STRICT
+    kind: ClassVar[Kind] = "features"
 
     name: str
     paper: str
@@ -86,7 +90,7 @@ def load_classifier(name_or_folder: str) -> PictureClassifier:
     Raises:
         VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
     """
-    folder = find_folder(name_or_folder, classifier_entries(), "features", besides=[INCEPTION])
+    folder = find_folder(name_or_folder, classifier_entries(), "features", "classifier")
     return load_classifier_weights(folder)[0]
 
 
@@ -96,10 +100,13 @@ def open_meter(features: str) -> FrechetMeter:
     Raises:
         VqlinkError: for what is unknown, or can't be fetched.
     """
+    from vqlink.metrics.frechet import INCEPTION, FrechetMeter  # late: torchmetrics takes seconds
+
     name, colon, file = features.partition(":")
     if name == INCEPTION:
         return FrechetMeter(INCEPTION, weights=Path(file) if colon else None)
-    folder = find_folder(features, classifier_entries(), "features", besides=[INCEPTION])
+    known = classifier_entries()
+    folder = find_folder(features, known, "features", "features", besides=[INCEPTION])
     classifier, recipe = load_classifier_weights(folder)
     return FrechetMeter(ClassifierFeatures(classifier), recipe.name)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from vqlink.config.weights import MODEL_NAME, sha256_of
 from vqlink.errors import VqlinkError, did_you_mean, one_line
+from vqlink.zoo.kinds import Kind, Shipped, all_entries, check_kind
 
 ZOO = Path(str(resources.files("vqlink.zoo")))
 
@@ -19,17 +20,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 _T = TypeVar("_T")
-
-
-class Shipped(Protocol):
-    """An entry of any manifest."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def folder(self) -> Path: ...
+_Entry = TypeVar("_Entry", bound=Shipped)
 
 
 def parse_json(adapter: TypeAdapter[_T], text: str | bytes, name: str) -> _T:
@@ -68,26 +59,47 @@ def check_file(folder: Path, file: str, sha256: str) -> None:
         raise VqlinkError(f"the weights of {folder.name} are damaged: install vqlink again")
 
 
-def find_folder(
-    name_or_folder: str, entries: Iterable[Shipped], what: str, *, besides: Iterable[str] = ()
-) -> Path:
-    """A weights folder: an entry's, checked, or any other.
+def find_entry(
+    name: str, entries: Iterable[_Entry], kind: Kind, what: str, *, besides: Sequence[str] = ()
+) -> _Entry:
+    """The entry of that name.
 
     Args:
-        what: are looked for, as in ``no WHAT named 'x'``.
+        kind: of ``entries``.
+        what: is looked for, as in ``no WHAT named 'x'``.
         besides: other names that the caller knows.
 
     Raises:
-        VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
+        VqlinkError: for a name of another kind, saying what it is for, or an unknown one.
     """
     known = {entry.name: entry for entry in entries}
-    if name_or_folder in known:
-        entry = known[name_or_folder]
-        check_file(entry.folder, MODEL_NAME, entry.sha256)
-        return entry.folder
+    if name in known:
+        return known[name]
+    check_kind(name, kind)
+    names = (*besides, *known)
+    every = (entry.name for entry in all_entries())
+    hint = did_you_mean(name, names) or did_you_mean(name, every)
+    raise VqlinkError(f"no {what} named {name!r}{hint} (known: {', '.join(names) or 'none'})")
+
+
+def find_folder(
+    name_or_folder: str,
+    entries: Sequence[Shipped],
+    kind: Kind,
+    what: str,
+    *,
+    besides: Sequence[str] = (),
+) -> Path:
+    """A weights folder: an entry's, checked, or any other; as :func:`find_entry`.
+
+    Raises:
+        VqlinkError: also for a folder of another kind, or a zoo file that isn't what the manifest
+            says.
+    """
     folder = Path(name_or_folder)
-    if not folder.is_dir():
-        names = ", ".join((*besides, *known)) or "none"
-        hint = did_you_mean(name_or_folder, known)
-        raise VqlinkError(f"no {what} named {name_or_folder!r}{hint} (known: {names})")
-    return folder
+    if folder.is_dir() and all(entry.name != name_or_folder for entry in entries):
+        check_kind(name_or_folder, kind)
+        return folder
+    entry = find_entry(name_or_folder, entries, kind, what, besides=besides)
+    check_file(entry.folder, MODEL_NAME, entry.sha256)
+    return entry.folder

@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import TypeAdapter
@@ -21,6 +21,7 @@ from vqlink.config.weights import read_tensors
 from vqlink.systems.image_prior import ImagePrior
 from vqlink.zoo.cases import SMALL, small_pictures
 from vqlink.zoo.catalogue import entries
+from vqlink.zoo.kinds import Kind
 from vqlink.zoo.manifest import STRICT, ZOO, find_folder, read_manifest, write_manifest
 
 MANIFEST = ZOO / "manifest_prior.json"
@@ -36,6 +37,7 @@ class PriorEntry:
     """
 
     __pydantic_config__ = STRICT
+    kind: ClassVar[Kind] = "samples"
 
     name: str
     paper: str
@@ -82,7 +84,7 @@ def codec_folder(name_or_folder: str) -> Path:
     Raises:
         VqlinkError: for an unknown name.
     """
-    return find_folder(name_or_folder, entries(), "codec")
+    return find_folder(name_or_folder, entries(), "pictures", "codec")
 
 
 def load_prior(name_or_folder: str) -> ImagePrior:
@@ -91,7 +93,7 @@ def load_prior(name_or_folder: str) -> ImagePrior:
     Raises:
         VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
     """
-    folder = find_folder(name_or_folder, prior_entries(), "prior")
+    folder = find_folder(name_or_folder, prior_entries(), "samples", "prior")
     codec = read_prior_file(folder).recipe.codec
     return load_prior_weights(folder, codec_folder(codec))[0]
 

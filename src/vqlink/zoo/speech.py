@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 
@@ -27,9 +27,9 @@ from vqlink.errors import VqlinkError
 from vqlink.metrics.audio import perceptual_snr
 from vqlink.protocols import Point
 from vqlink.rng import stream
-from vqlink.sources.voice import synthetic_voice
 from vqlink.systems.speech_codec import SpeechCodec
 from vqlink.systems.speech_jscc import SpeechJSCC
+from vqlink.zoo.kinds import Kind
 from vqlink.zoo.manifest import STRICT, ZOO, find_folder, read_manifest, write_manifest
 
 SPEECH_ZOO = ZOO / "speech"
@@ -47,6 +47,7 @@ class SpeechEntry:
     """
 
     __pydantic_config__ = STRICT
+    kind: ClassVar[Kind] = "recordings"
 
     name: str
     paper: str
@@ -89,7 +90,7 @@ def load_speech(name_or_folder: str) -> tuple[SpeechCodec | SpeechJSCC, SpeechRe
     Raises:
         VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
     """
-    folder = find_folder(name_or_folder, speech_entries(), "speech weights")
+    folder = find_folder(name_or_folder, speech_entries(), "recordings", "speech weights")
     system, recipe = load_speech_weights(folder)
     return system, recipe, sha256_of(folder / MODEL_NAME)
 
@@ -127,6 +128,8 @@ def add(folder: Path) -> SpeechEntry:
 
 def measure_expected(folder: Path) -> float:
     """The manifest's figure, in dB: a real stream, or symbols over simulated noise."""
+    from vqlink.sources.voice import synthetic_voice  # late: it takes a second, and scipy
+
     system, _ = load_speech_weights(folder)
     voice = synthetic_voice()
     if isinstance(system, SpeechCodec):

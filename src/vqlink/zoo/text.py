@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 
@@ -23,6 +23,7 @@ from vqlink.protocols import Point
 from vqlink.rng import stream
 from vqlink.sources.text import read_tokenizer
 from vqlink.systems.text_code import TextCode
+from vqlink.zoo.kinds import Kind
 from vqlink.zoo.manifest import STRICT, ZOO, check_file, find_folder, read_manifest, write_manifest
 
 MANIFEST = ZOO / "manifest_text.json"
@@ -51,6 +52,7 @@ class TextEntry:
     """
 
     __pydantic_config__ = STRICT
+    kind: ClassVar[Kind] = "sentences"
 
     name: str
     recipe: str
@@ -90,7 +92,7 @@ def load_text_system(name_or_folder: str) -> tuple[TextCode, Recipe, str]:
     Raises:
         VqlinkError: for an unknown name, or a zoo file that isn't what the manifest says.
     """
-    folder = find_folder(name_or_folder, text_entries(), "text code")
+    folder = find_folder(name_or_folder, text_entries(), "sentences", "text code")
     for entry in text_entries():
         if entry.name == name_or_folder:
             check_file(folder, TOKENIZER_NAME, entry.tokenizer_sha256)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from vqlink.layers.prelu_blocks import Norm, conv3x3, up_block
+from vqlink.layers.prelu_blocks import Norm, conv3x3, start_without_norm, up_block
+
+_FAINT = 0.1  # of the picture's range about mid-grey, at the start
 
 
 class MultiscaleDecoder(nn.Module):
@@ -36,6 +39,9 @@ class MultiscaleDecoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         # Only up-sampling layers change the size: the last transposed convolution has stride 1.
         self.exit = nn.ConvTranspose2d(stem, 3, 3, padding=1)
+        if norm == "none":
+            start_without_norm(self)
+            nn.init.normal_(self.exit.weight, std=_FAINT / math.sqrt(9 * stem))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """(B, h, w, width) of each scale sent, the largest first -> (B, 3, H, W), not clamped."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from vqlink.layers.blocks import to_channels_last
-from vqlink.layers.prelu_blocks import Norm, conv3x3, down_block
+from vqlink.layers.prelu_blocks import Norm, conv3x3, down_block, start_without_norm
 
 
 class MultiscaleEncoder(nn.Module):
@@ -44,6 +44,8 @@ class MultiscaleEncoder(nn.Module):
             down_block(inputs, outputs, norm)
             for inputs, outputs in zip([stem, *width[:-1]], width, strict=True)
         )
+        if norm == "none":
+            start_without_norm(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) in [0, 1] -> (B, H / stride, W / stride, width), one for each scale sent."""

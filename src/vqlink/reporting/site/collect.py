@@ -245,19 +245,32 @@ def _messages(path: Path, name: str, command: str) -> RowFile:
     rows = read_rows(path)
     wide: dict[tuple[object, ...], Flat] = {}
     ratios: dict[tuple[str, str], set[float]] = {}
+    hashes: dict[str, set[str]] = {}
+    messages: dict[str, set[str]] = {}
     for row in rows:
         ratios.setdefault((row.system, row.channel), set()).add(round(row.rho, 4))
+        if version := row.weights or row.recipe:  # of a learned code, of a digital link
+            hashes.setdefault(row.system, set()).add(version)
+        if row.message:
+            messages.setdefault(row.sample, set()).add(row.message)
+    # Older rows lack a link's hash and the message: where a file knows of one alone, it's that.
+    several = {system for system, found in hashes.items() if len(found) > 1}
     for row in rows:
         role = str(row.labels.get("role", ""))
         axis = tuple(sorted(row.point.items()))
-        key = (row.system, role, row.channel, round(row.rho, 9), axis, row.sample, row.repeat)
+        mark = row.weights or row.recipe or "unknown"
+        mark = mark[:8] if row.system in several else ""
         known = {name: getattr(row, name) for name in _KEPT}
+        if len(messages.get(row.sample, ())) > 1:
+            known["sample"] = f"{row.sample} {row.message}"
+        key = (row.system, mark, role, row.channel, round(row.rho, 9), axis, row.repeat)
         start = known | row.point | {"weights": row.weights, "recipe": row.recipe}
         start |= {"role": role} if role else {}
+        start |= {"hash": mark} if several else {}
         start |= {"outages": int(row.status == "outage")}
         if len(ratios[row.system, row.channel]) == 1:  # else it goes with the message's length
             start["rho"] = round(row.rho, 4)
-        wide.setdefault((*key, row.seed), start)[row.metric] = row.value
+        wide.setdefault((*key, known["sample"], row.seed), start)[row.metric] = row.value
     versions = {f"{package} {version}" for row in rows for package, version in row.versions.items()}
     made = command or _evaluate_command(rows, path)
     return RowFile(

@@ -11,8 +11,7 @@ from vqlink.reporting.site.pages import Files, Page
 from vqlink.reporting.site.panels import panels
 from vqlink.reporting.site.points import zoo_points
 from vqlink.zoo.catalogue import entries
-from vqlink.zoo.speech import speech_entries
-from vqlink.zoo.text import text_entries
+from vqlink.zoo.kinds import all_entries
 
 
 def system_pages(results: Results, files: Files) -> list[Page]:
@@ -27,7 +26,7 @@ def system_pages(results: Results, files: Files) -> list[Page]:
             measured.setdefault(name, []).append((found, rows))
     if not measured:
         return []
-    known = _documents()
+    known = {entry.name: entry.document() for entry in all_entries()}
     slugs = {name: files.slug(f"system-{name}") for name in sorted(measured)}
     drawn = {entry.name: zoo_points(entry) for entry in entries() if entry.name in slugs}
     pages = [
@@ -55,17 +54,9 @@ def _gallery(drawn: dict[str, str], slugs: dict[str, str], slug: str) -> Page:
     return Page(slug, "Constellations and codebooks", "", "Constellations, codebooks", body)
 
 
-def _documents() -> dict[str, dict[str, object]]:
-    """Name -> what the zoo says of it."""
-    found = [entry.document() for entry in entries()]
-    found += [entry.document() for entry in speech_entries()]
-    found += [entry.document() for entry in text_entries()]
-    return {str(document["name"]): document for document in found}
-
-
 def _kind(name: str, document: dict[str, object] | None) -> str:
     if document is not None:
-        return "learned code, ships with vqlink"
+        return "learned, ships with vqlink"
     return "digital link" if "+" in name.partition("@")[0] else "not in the zoo"
 
 

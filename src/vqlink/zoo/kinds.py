@@ -1,14 +1,13 @@
-"""What a SYSTEM is for: pictures, sentences or recordings; or a prior, a classifier."""
+"""What ships, of every kind, and what a SYSTEM is for: pictures, sentences, recordings, or else."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal, Protocol
 
-from vqlink.config.weights import CONFIG_NAME
+from vqlink.config.weights import read_plain_config
 from vqlink.errors import VqlinkError
-from vqlink.zoo.catalogue import entries
 
 Kind = Literal["pictures", "sentences", "recordings", "samples", "features"]
 
@@ -22,6 +21,47 @@ _INSTEAD: dict[Kind, str] = {
     "samples": "`vqlink sample {}`",
     "features": "`vqlink sample PRIOR --against PICTURES --features {}`",
 }
+_LOADERS: dict[Kind, str] = {
+    "pictures": "vqlink.load",
+    "sentences": "vqlink.load_text",
+    "recordings": "vqlink.zoo.speech.load_speech",
+    "samples": "vqlink.zoo.prior.load_prior",
+    "features": "vqlink.zoo.classifier.load_classifier",
+}
+
+
+class Shipped(Protocol):
+    """An entry of any manifest."""
+
+    kind: ClassVar[Kind]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    def document(self) -> dict[str, Any]: ...
+
+
+def all_entries() -> Iterator[Shipped]:
+    """All weights that ship, manifest by manifest; each manifest has one kind."""
+    # Each import when it is needed: the manifests' modules use this one.
+    from vqlink.zoo.catalogue import entries
+
+    yield from entries()
+    from vqlink.zoo.prior import prior_entries
+
+    yield from prior_entries()
+    from vqlink.zoo.classifier import classifier_entries
+
+    yield from classifier_entries()
+    from vqlink.zoo.text import text_entries
+
+    yield from text_entries()
+    from vqlink.zoo.speech import speech_entries
+
+    yield from speech_entries()
 
 
 def check_kind(name: str, wanted: Kind) -> None:
@@ -34,7 +74,8 @@ def check_kind(name: str, wanted: Kind) -> None:
         return
     # A codec goes over a channel as part of a link.
     instead = _INSTEAD[kind].format("speech+ldpc5g" if name == "speech-codec" else name)
-    raise VqlinkError(f"{name} is for {kind}, not for {wanted}: {instead}")
+    in_python = "" if "+" in name else f"; in Python {_LOADERS[kind]} opens it"
+    raise VqlinkError(f"{name} is for {kind}, not for {wanted}: {instead}{in_python}")
 
 
 def kind_of(name: str) -> Kind | None:
@@ -47,29 +88,14 @@ def kind_of(name: str) -> Kind | None:
         if source == "speech":
             return "recordings"
         return "sentences" if source in ("huffman", "huffman-char") else None
-    if any(entry.name == name for entry in entries()):
-        return "pictures"
-    # Late: pictures need none of them.
-    from vqlink.zoo.classifier import classifier_entries
-    from vqlink.zoo.prior import prior_entries
-    from vqlink.zoo.speech import speech_entries
-    from vqlink.zoo.text import text_entries
-
-    if any(entry.name == name for entry in text_entries()):
-        return "sentences"
-    if any(entry.name == name for entry in speech_entries()):
-        return "recordings"
-    if any(entry.name == name for entry in prior_entries()):
-        return "samples"
-    if any(entry.name == name for entry in classifier_entries()):
-        return "features"
-    return _kind_in(Path(name))
+    named = (entry.kind for entry in all_entries() if entry.name == name)
+    return next(named, None) or _kind_in(Path(name))
 
 
 def _kind_in(folder: Path) -> Kind | None:
     try:
-        tree = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        tree = read_plain_config(folder)
+    except VqlinkError:
         return None
     if not isinstance(tree, dict):
         return None
