@@ -135,7 +135,7 @@ def test_a_part_of_the_rows_refutes_but_does_not_confirm() -> None:
     clear = [{**r, "outages": 0} for r in rows]
     assert vqdeepsc_fig3._in_outage(rows, 4).held
     assert vqdeepsc_fig3._in_outage(clear, 4).held is None  # nothing to be judged by
-    fine = lines(dict.fromkeys(("jscc-awgn-1-12", "jscc-q4096-awgn-1-12"), [24.0, 26.0]))
+    fine = lines({name: [24.0, 26.0] for name in ("jscc-awgn-1-12", "jscc-q4096-awgn-1-12")})
     assert deepjsccq._close(fine).held
     assert deepjsccq._close(fine[:-1]).held is None
     names = ["", "jscc-a", "jscc-b"]

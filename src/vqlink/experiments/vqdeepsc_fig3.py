@@ -59,12 +59,16 @@ _NOTES = (
     "one fade a symbol, as in eq. 3; the Rician factor, which the paper doesn't give, is 2",
     "uses count the rate-1/3 code with its CRCs, which Table I leaves out; the JPEG and HEVC links "
     "get exactly as many",
+    "jpeg is a file with its tables, about 540 of the 954 bytes of a crop at three scales; "
+    "jpeg-scan is the scan and a byte of quality",
+    "the bound is the code's net trained on for 1,500 steps without codebooks; more values pass "
+    "(71,680 and 202,752) than a picture has (49,152), so what is missing to 1 is training",
     "of a block that fails its CRC every bit counts by its reliability, and the uncoded link takes "
     "hard decisions; a JPEG or HEVC picture that fails is mid-grey",
     "SSIM: Gaussian 11x11 window, sigma 1.5, mean over colours",
     "LPIPS is left out: its weights can't be fetched here",
     "weights of the upper bounds and of the robust code don't ship: `vqlink train "
-    "vqdeepsc-4-bound` and so on, and then again",
+    "vqdeepsc-4-bound`, `-3-bound` and `-4-robust`, from the zoo's weights, and then again",
 )
 
 
