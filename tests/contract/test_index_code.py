@@ -183,38 +183,6 @@ def test_flipped_labels_reach_the_decoder_and_no_gradient() -> None:
     assert all(p.grad is not None for p in system.encoder.parameters())
 
 
-def test_faint_bits_are_read_softly_and_pass_no_gradient() -> None:
-    system = lively("vqdeepsc-4").train()
-    x = torch.cat([picture(32, 32, seed) for seed in range(3)])
-    clean = system(x, generator=stream(0, "noise"))
-    snr_db = torch.tensor([torch.inf, 60.0, -60.0])
-    found = system(x, generator=stream(0, "noise"), bit_snr_db=snr_db)
-    # Whole messages, and those without noise, are as they were.
-    assert torch.equal(found.received[0], clean.received[0])
-    assert torch.allclose(found.received[1], clean.received[1], atol=1e-4)
-    # Of what doesn't arrive at all, only how often each codeword is used is known.
-    means = [(q.ema_count / q.ema_count.sum()) @ q.codebook for q in system.codebooks]
-    maps = [
-        mean.expand(1, *out.values.shape[1:3], -1)
-        for mean, out in zip(means, clean.quantized, strict=True)
-    ]
-    assert torch.allclose(found.received[2], system.decoder(maps)[0], atol=1e-3)
-    found.received[2].sum().backward()
-    assert all(p.grad is None or not p.grad.any() for p in system.encoder.parameters())
-    assert any(p.grad is not None and p.grad.any() for p in system.decoder.parameters())
-
-
-def test_faint_bits_are_bpsk_in_noise() -> None:
-    """Ratios of a BPSK bit at Es/N0 = s: 4 s x + sqrt(8 s) n, so mean 4 s and variance 8 s."""
-    system = lively("vqdeepsc-4")
-    indices = torch.zeros(2, 100, 100, dtype=torch.int64)
-    bits = system._faint_bits(0, indices, torch.tensor([-3.0, 3.0]), stream(0, "noise"))
-    sent = labels_to_bits(system.labels(0)[:1], 4) * 2 - 1
-    for ratios, snr in zip(bits * sent, (10**-0.3, 10**0.3), strict=True):
-        assert float(ratios.mean()) == pytest.approx(4 * snr, rel=0.02)
-        assert float(ratios.var()) == pytest.approx(8 * snr, rel=0.03)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_scale_starts_with_a_signal_and_a_gradient(name: str) -> None:
     """Without normalisation torch's own start gives the coarsest scale a hundredth of either."""

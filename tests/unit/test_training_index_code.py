@@ -44,14 +44,13 @@ def recipe_of(pictures: Path, *overrides: str) -> Recipe:
     [
         (GAN,),
         (*STRAIGHT, "training.flip=0.05"),
-        (*STRAIGHT, "training.faint=0.5", "training.validate_every=2"),
         (
             *STRAIGHT, "quantizer.learning=loss", "losses.codebook=5.0",
             "quantizer.replacement={every: 2, until: 6}",
         ),
         NOISE,
     ],
-    ids=["adversary", "flip", "faint", "codebook-loss", "nsvq"],
+    ids=["adversary", "flip", "codebook-loss", "nsvq"],
 )  # fmt: skip
 def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(
     picture_folder: Path,

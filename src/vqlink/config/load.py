@@ -48,7 +48,6 @@ _LATER: dict[str, dict[str, Any]] = {
     "training": {
         "betas": [0.9, 0.999],
         "flip": 0.0,
-        "faint": 0.0,
         "adversary": None,
         "probability": None,
         "token_dropout": 0.0,

@@ -126,9 +126,6 @@ class TrainingConfig(Part):
         ema: decay of the averaged weights, which are the ones that ship.
         betas: of the optimiser.
         flip: probability of a wrong bit in the labels of an index code, to train with errors.
-        faint: part of an index code's messages whose labels' bits arrive as BPSK in AWGN at an SNR
-            of ``snr_db`` and are read softly, so that the decoder learns what to make of blocks
-            that no check confirms.
         adversary: a discriminator to train against; None for none.
         probability: of a text code: range that each message's erasure or flip probability is drawn
             from, uniformly.
@@ -152,7 +149,6 @@ class TrainingConfig(Part):
     compile: bool = False
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     flip: float = Field(0.0, ge=0, le=0.5)
-    faint: float = Field(0.0, ge=0, le=0.5)
     adversary: AdversaryConfig | None = None
     probability: tuple[Probability, Probability] | None = None
     token_dropout: float = Field(0.0, ge=0, le=1)
@@ -165,7 +161,7 @@ class TrainingConfig(Part):
     @property
     def for_indices(self) -> tuple[str, ...]:
         """Names of the settings in use that only codes of indices at several scales have."""
-        return tuple(name for name in ("adversary", "flip", "faint") if getattr(self, name))
+        return tuple(name for name in ("adversary", "flip") if getattr(self, name))
 
 
 class EvaluationConfig(Part):
@@ -252,8 +248,8 @@ class Recipe(Part):
                 raise ValueError(f"{self.quantizer.gradient} has no commitment: give it the loss 0")
         elif self.losses.get("codebook") or self.losses.get("commitment"):
             raise ValueError("losses.codebook and commitment need codebooks")
-        elif self.training.flip or self.training.faint:
-            raise ValueError("training.flip and training.faint need codebooks")
+        elif self.training.flip:
+            raise ValueError("training.flip needs codebooks")
         assert isinstance(self.source, ImageSource)
         if self.source.crop % encoder.strides[-1]:
             raise ValueError(f"source.crop is a multiple of {encoder.strides[-1]}")

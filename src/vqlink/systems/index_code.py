@@ -18,9 +18,8 @@ from vqlink.links.indices import IndexLink, bits_to_labels, labels_to_bits
 from vqlink.protocols import Point, QuantizerOutput, Reception, Transmission, VqlinkError
 from vqlink.quantizers.labels import label_bits, neighbourly_labels
 from vqlink.quantizers.vector import VectorQuantizer
-from vqlink.rng import Generators, normal, uniform
+from vqlink.rng import Generators, uniform
 from vqlink.systems.tiling import pad_to_multiple, tiled
-from vqlink.units import from_db
 
 _TILE = 512  # pixels a side
 _RARE = 1e-6  # the least probability of a codeword
@@ -129,22 +128,12 @@ class IndexCode(nn.Module):
         self._needed_codebooks()
         return self.link.uses(self.counts(height, width))
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        generator: Generators,
-        flip: float = 0.0,
-        bit_snr_db: Tensor | None = None,
-    ) -> IndexCodeOutput:
+    def forward(self, x: Tensor, *, generator: Generators, flip: float = 0.0) -> IndexCodeOutput:
         """Images (B, 3, H, W) without a link, for training; sides multiples of the stride.
 
         Args:
-            generator: for quantizers that draw noise, for ``flip`` and for ``bit_snr_db``.
+            generator: for quantizers that draw noise, and for ``flip``.
             flip: probability that a label's bit is wrong, to train with errors.
-            bit_snr_db: (B,) Es/N0 in dB at which the labels' bits arrive, as BPSK in AWGN, each
-                feature then being the mean that :meth:`decode_soft` forms, through which no
-                gradient passes; inf for messages that arrive whole.
         """
         quantized = tuple(
             quantizer(z.float(), generator=generator)
@@ -157,13 +146,6 @@ class IndexCode(nn.Module):
                 # The step from codeword to codeword is the channel's, without a gradient.
                 step = quantizer.decode(wrong) - quantizer.decode(out.indices)
                 values[scale] = values[scale] + step
-        if bit_snr_db is not None:
-            for scale, (quantizer, out) in enumerate(zip(self.codebooks, quantized, strict=True)):
-                assert out.indices is not None
-                ratios = self._faint_bits(scale, out.indices, bit_snr_db, generator)
-                known = _expected(quantizer, self.labels(scale), ratios)
-                faint = _per_message(bit_snr_db < torch.inf, known)
-                values[scale] = torch.where(faint, known, values[scale])
         return IndexCodeOutput(self._decoder(values).float(), quantized)
 
     def _flipped(
@@ -176,18 +158,6 @@ class IndexCode(nn.Module):
         weights = 1 << torch.arange(width, device=indices.device)
         wrong = labels[indices] ^ (draws * weights).sum(dim=-1)
         return torch.argsort(labels)[wrong]
-
-    def _faint_bits(
-        self, scale: int, indices: Tensor, snr_db: Tensor, generator: Generators
-    ) -> Tensor:
-        """Ratios (B, h, w, bits) log P(1) / P(0) of labels sent as BPSK in AWGN at (B,) dB."""
-        labels = self.labels(scale)
-        bits = label_bits(labels.numel())
-        sent = labels_to_bits(labels[indices].flatten(1), bits).reshape(*indices.shape, bits)
-        snr = _per_message(from_db(snr_db.clamp_max(SURE)), sent)
-        noise = normal(sent.shape, generator=generator, like=sent)
-        # y = x + n with var(n) = N0 / 2 on the axis of x: the ratio is 4 y / N0.
-        return 4 * snr * (2 * sent - 1) + (8 * snr).sqrt() * noise
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -393,11 +363,6 @@ class IndexCode(nn.Module):
     @property
     def _decoder(self) -> MultiscaleImageDecoder:
         return self.decoder  # type: ignore[return-value]
-
-
-def _per_message(values: Tensor, like: Tensor) -> Tensor:
-    """(B,) -> (B, 1, ...) with as many dimensions as ``like``."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _received_mean(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor:

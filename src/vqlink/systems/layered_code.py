@@ -106,22 +106,15 @@ class LayeredCode(nn.Module):
         rows, columns = self._map(height, width)
         return sum(link.uses([rows * columns]) for link in self.streams)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        generator: Generators,
-        flip: float = 0.0,
-        bit_snr_db: Tensor | None = None,
-    ) -> IndexCodeOutput:
+    def forward(self, x: Tensor, *, generator: Generators, flip: float = 0.0) -> IndexCodeOutput:
         """Images (B, 3, H, W) without a channel, for training; sides multiples of the stride.
 
         Args:
             generator: for quantizers that draw noise.
-            flip, bit_snr_db: must be 0 and None: layers are trained without errors.
+            flip: must be 0: layers are trained without errors.
         """
-        if flip or bit_snr_db is not None:
-            raise ValueError("layers are trained without errors")
+        if flip:
+            raise ValueError("layers are trained without flipped bits")
         quantized = self.quantizer(self.encoder(x).float(), generator=generator)
         return IndexCodeOutput(self.decoder(quantized.values).float(), (quantized,))
 

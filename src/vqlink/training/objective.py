@@ -117,7 +117,7 @@ class Objective(nn.Module):
 
 
 class IndexObjective(nn.Module):
-    """Of a code of indices: without a link, but for wrong or faint bits where a recipe asks."""
+    """Of a code of indices: without a channel, but for flipped bits where the recipe asks so."""
 
     def __init__(self, system: IndexCode | LayeredCode, recipe: Recipe) -> None:
         super().__init__()
@@ -127,12 +127,7 @@ class IndexObjective(nn.Module):
         self, sent: Tensor, snr_db: Tensor, *, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         images = sent.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        config, bit_snr_db = self.recipe.training, None
-        if config.faint:
-            drawn = uniform(snr_db.shape, generator=generator, like=snr_db) < config.faint
-            each = torch.where(drawn, snr_db, torch.inf)
-            bit_snr_db = each.repeat_interleave(sent.shape[1])
-        output = self.system(images, generator=generator, flip=config.flip, bit_snr_db=bit_snr_db)
+        output = self.system(images, generator=generator, flip=self.recipe.training.flip)
         return *index_loss_of(output, images, self.recipe), output.received.reshape(sent.shape)
 
 

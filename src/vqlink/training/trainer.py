@@ -166,9 +166,6 @@ class Trainer:
             parts["adversary"] = self.adversary.step(*pictures)
         self.step += 1
         self.ema.update(self.system, self.step)
-        if config.faint and self.step % config.validate_every == 0:
-            assert isinstance(self.system, IndexCode)
-            self.system.label_codewords()  # near labels, as those that ship: see _label_codewords
         logged = {
             **parts,
             "loss": loss,
