@@ -244,7 +244,7 @@ def test_what_cannot_be_trained_is_one_clear_line(
         train(other, whole, resume=True, progress=False)
     with pytest.raises(VqlinkError, match=r"another recipe \(quantizer"):
         train(recipe_of(picture_folder, "quantizer.order=16"), whole, resume=True, progress=False)
-    with pytest.raises(VqlinkError, match="by 1 processes, not 2"):
+    with pytest.raises(VqlinkError, match="by 1 process, not 2"):
         train(recipe, whole, resume=True, devices=2, progress=False)
     earlier = tmp_path / "earlier.safetensors"
     with safe_open(whole / "state.safetensors", framework="pt") as file:
