@@ -77,9 +77,17 @@ def build(run: HierarchyRun) -> nn.Module:
         torch.manual_seed(run.seed)
         system: nn.Module
         if run.model == "vqvae2":
+            # Running means that start within +-1/K never spread: without k-means they start wide,
+            # as in the authors' own library.
             system = VQVAE2(
                 [
-                    VectorQuantizer(run.sizes[0], DIM, learning="ema", replacement=policy)
+                    VectorQuantizer(
+                        run.sizes[0],
+                        DIM,
+                        learning="ema",
+                        init="uniform" if run.healthy else "normal",
+                        replacement=policy,
+                    )
                     for _ in range(3)
                 ]
             )
