@@ -42,10 +42,8 @@ from vqlink.zoo.catalogue import load_system
 
 SCALES = (4, 3)
 CHANNELS = ("awgn", "rician-fast:k=2", "rayleigh-fast")
-JPEG, SCAN, *OTHERS = (
-    f"{codec}+ldpc5g@16qam-1/3" for codec in ("jpeg", "jpeg-scan", "hevc", "hevc-ssim")
-)
-LINKS = (JPEG, SCAN, *OTHERS)
+LINKS = tuple(f"{codec}+ldpc5g@16qam-1/3" for codec in ("jpeg", "jpeg-scan", "hevc", "hevc-ssim"))
+JPEG, SCAN = LINKS[:2]
 SNR_DB = tuple(float(x) for x in range(-6, 19, 3))
 UNCODED_DB = (8.0, 10.0, 12.0, 14.0, 16.0)
 ROBUST = "vqdeepsc-4-robust"

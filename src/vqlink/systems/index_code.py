@@ -129,7 +129,7 @@ class IndexCode(nn.Module):
         return self.link.uses(self.counts(height, width))
 
     def forward(self, x: Tensor, *, generator: Generators, flip: float = 0.0) -> IndexCodeOutput:
-        """Images (B, 3, H, W) without a link, for training; sides multiples of the stride.
+        """Images (B, 3, H, W) without a channel, for training; sides multiples of the stride.
 
         Args:
             generator: for quantizers that draw noise, and for ``flip``.
@@ -249,7 +249,7 @@ class IndexCode(nn.Module):
             known = [z.permute(0, 2, 3, 1) for z in self._from_cells(part, widths)]
             return self._decoder(
                 [
-                    _received_mean(quantizer, self.labels(scale), known[scale])
+                    _expected(quantizer, self.labels(scale), known[scale])
                     for scale, quantizer in enumerate(codebooks)
                 ]
             )
@@ -365,15 +365,6 @@ class IndexCode(nn.Module):
         return self.decoder  # type: ignore[return-value]
 
 
-def _received_mean(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor:
-    """:func:`_expected` of a link's ratios; the codeword itself where its bits are certain."""
-    expected = _expected(quantizer, labels, _TRUST * llr)
-    certain = (llr.abs() >= SURE).all(dim=-1)
-    place = torch.argsort(labels)[bits_to_labels((llr > 0).float().flatten(-2), llr.shape[-1])]
-    sent = quantizer.codebook.detach()[place.reshape(certain.shape)]
-    return torch.where(certain[..., None], sent, expected)
-
-
 def _expected(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor:
     """The mean codeword given (..., bits) ratios of its label's bits -> (..., D).
 
@@ -383,12 +374,16 @@ def _expected(quantizer: VectorQuantizer, labels: Tensor, llr: Tensor) -> Tensor
     codebook = quantizer.codebook.detach()
     width = llr.shape[-1]
     ones = labels_to_bits(labels[None], width).reshape(-1, width)
-    flat = llr.reshape(-1, width)
+    flat = _TRUST * llr.reshape(-1, width)
     score = functional.logsigmoid(flat) @ ones.T + functional.logsigmoid(-flat) @ (1 - ones).T
     if quantizer.learning == "ema":
         used = quantizer.ema_count / quantizer.ema_count.sum()
         score = score + used.clamp_min(_RARE).log()
     expected = torch.softmax(score, dim=-1) @ codebook
+    # Certain bits leave one codeword, which the sum would only round.
+    certain = (llr.abs() >= SURE).all(dim=-1).flatten()
+    place = torch.argsort(labels)[bits_to_labels((llr > 0).float().flatten(-2), width)].flatten()
+    expected = torch.where(certain[:, None], codebook[place], expected)
     return expected.reshape(*llr.shape[:-1], -1)
 
 
